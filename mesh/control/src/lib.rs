@@ -1,0 +1,1 @@
+//! The control plane: registry, ADS, certificate authority, status.

@@ -1,0 +1,1 @@
+//! The front: REST and gRPC on one port, tokens, OpenAPI, the storefront.

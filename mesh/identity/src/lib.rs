@@ -1,0 +1,1 @@
+//! Workload identity: certificate authority, CSR client, rotating TLS by SPIFFE ID.

@@ -1,0 +1,3 @@
+//! The mesh file as checked types, every problem with its place.
+
+pub mod dataplane;

@@ -1,0 +1,1 @@
+//! The decision engine: authorize, deadline, route, retry, balance. No I/O, no clock.

@@ -1,0 +1,1 @@
+//! The sidecar: inbound and outbound listeners beside one workload.

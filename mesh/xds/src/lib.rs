@@ -1,0 +1,1 @@
+//! xDS: the wire types, the ADS server and the ADS client.

@@ -1,0 +1,1 @@
+//! Generated clients, servers and descriptors of every contract in proto/.

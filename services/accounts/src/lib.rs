@@ -1,0 +1,1 @@
+//! Customers, log-in, address books; signs the tokens the edge checks.

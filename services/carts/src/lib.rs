@@ -1,0 +1,1 @@
+//! Shopping carts of guests and customers.

@@ -1,0 +1,1 @@
+//! The socks: products, variants, prices, pictures.

@@ -1,0 +1,1 @@
+//! Stock per variant and its reservations.

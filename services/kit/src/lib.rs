@@ -1,0 +1,1 @@
+//! What every service shares: serving, upstreams, database, events, idempotency, paging, money.

@@ -1,0 +1,1 @@
+//! Turns order events into mails, each once.

@@ -1,0 +1,1 @@
+//! Places orders: the saga over inventory and payments.

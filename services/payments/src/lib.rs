@@ -1,0 +1,1 @@
+//! Cards, authorizations, captures, and the ledger.

@@ -1,0 +1,1 @@
+//! The whole system, run for real: one file per promise.
