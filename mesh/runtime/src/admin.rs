@@ -1,0 +1,88 @@
+//! The admin port: metrics, health and whatever pages a process adds. It is for operators on the
+//! machine or in the cluster, never for the world.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{Router, http::StatusCode, http::header, routing::get};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Whether the process can do its work now. Cloning gives the same flag; it starts unready.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Sets the flag.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    /// Reads the flag.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What the admin port shows.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// `/metrics`.
+    pub metrics: Metrics,
+    /// `/readyz`: 200 if ready, else 503.
+    pub readiness: Readiness,
+    /// More pages; they must not use the three paths above and `/healthz`.
+    pub routes: Router,
+}
+
+/// Serves `/metrics`, `/healthz`, `/readyz` and the extra routes over HTTP/1.1 and HTTP/2 until `token`
+/// is cancelled. Open connections are not waited for.
+///
+/// # Errors
+///
+/// If the listener fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    token: CancellationToken,
+) -> io::Result<()> {
+    let serving = axum::serve(listener, router(admin));
+    tokio::select! {
+        served = async { serving.await } => served,
+        () = token.cancelled() => Ok(()),
+    }
+}
+
+fn router(admin: Admin) -> Router {
+    let Admin {
+        metrics,
+        readiness,
+        routes,
+    } = admin;
+    let show_metrics = move || {
+        let text = metrics.encode();
+        async move { ([(header::CONTENT_TYPE, OPEN_METRICS)], text) }
+    };
+    let show_readiness = move || {
+        let answer = if readiness.is_ready() {
+            (StatusCode::OK, "ready\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+        };
+        async move { answer }
+    };
+    Router::new()
+        .route("/metrics", get(show_metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(show_readiness))
+        .merge(routes)
+}
