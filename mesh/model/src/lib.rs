@@ -1,3 +1,26 @@
 //! The mesh file as checked types, every problem with its place.
+//!
+//! [`Mesh::load`] reads a mesh file, [`check`] compares it with the contracts, [`dataplane`](fn@dataplane) and
+//! [`inbound`] turn it into what proxies need. Problems are collected, never reported one by one:
+//! start reading at [`Problems`], then `read.rs` for the file's keys and `check.rs` for what the
+//! contracts say about them. Watching the file and sending it anywhere is left to `weft-control`.
 
 pub mod dataplane;
+
+mod check;
+mod decode;
+mod mesh;
+mod problem;
+mod read;
+mod resolve;
+mod span;
+mod tree;
+
+pub use check::check;
+pub use mesh::{
+    Authz, Database, EDGE_ACCOUNT, Edge, Example, JwtRule, Mesh, MethodConfig, MethodName, Program,
+    Rule, Run, Service,
+};
+pub use problem::{Problem, Problems};
+pub use resolve::{dataplane, edge_routes, inbound};
+pub use span::{Source, Span, Spanned};

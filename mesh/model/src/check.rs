@@ -1,0 +1,333 @@
+//! The mesh file against the contracts.
+
+use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor, Value};
+
+use crate::{
+    mesh::{EDGE_ACCOUNT, Mesh, MethodConfig, Rule, Service},
+    problem::{Problem, Problems, nearest},
+    span::Spanned,
+};
+
+impl Mesh {
+    /// Reads a mesh file and checks it against the contracts.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn checked(path: &std::path::Path, pool: &DescriptorPool) -> Result<Self, Problems> {
+        let mesh = Self::load(path)?;
+        check(&mesh, pool)?;
+        Ok(mesh)
+    }
+}
+
+/// Checks a mesh file against the contracts: unknown services and methods, retries of methods that
+/// are not safe to repeat, rules that can match nothing, methods of the edge that lead nowhere.
+///
+/// # Errors
+///
+/// All problems found.
+pub fn check(mesh: &Mesh, pool: &DescriptorPool) -> Result<(), Problems> {
+    let mut checker = Checker {
+        mesh,
+        pool,
+        problems: Vec::new(),
+    };
+    for config in &mesh.defaults {
+        checker.check_config(config, None);
+    }
+    for service in mesh.services.values() {
+        checker.check_serves(service);
+        for config in &service.method_config {
+            checker.check_config(config, Some(service));
+        }
+        let rules = service
+            .authz
+            .deny_rules
+            .iter()
+            .chain(&service.authz.allow_rules);
+        for path in rules.flat_map(|rule| &rule.paths) {
+            checker.check_path(service, path);
+        }
+    }
+    checker.check_edge();
+    if checker.problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Problems::new(mesh.source.clone(), checker.problems))
+    }
+}
+
+/// Whether the contract says that repeating the method does no harm.
+pub(crate) fn is_safe(method: &MethodDescriptor) -> bool {
+    let options = method.options();
+    match options.get_field_by_name("idempotency_level").as_deref() {
+        // NO_SIDE_EFFECTS and IDEMPOTENT.
+        Some(Value::EnumNumber(level)) => matches!(level, 1 | 2),
+        _ => false,
+    }
+}
+
+/// Whether the edge serves the method to anybody (`weft.access.v1.access`), and only with a token.
+pub(crate) fn access(pool: &DescriptorPool, method: &MethodDescriptor) -> Access {
+    let Some(extension) = pool.get_extension_by_name("weft.access.v1.access") else {
+        return Access::Internal;
+    };
+    match method.options().get_extension(&extension).as_ref() {
+        Value::EnumNumber(1) => Access::Public,
+        Value::EnumNumber(2) => Access::Customer,
+        _ => Access::Internal,
+    }
+}
+
+/// Who may call a method from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Internal,
+    Public,
+    Customer,
+}
+
+struct Checker<'a> {
+    mesh: &'a Mesh,
+    pool: &'a DescriptorPool,
+    problems: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn find(&mut self, name: &Spanned<String>) -> Option<ServiceDescriptor> {
+        let found = self.pool.get_service_by_name(name);
+        if found.is_none() {
+            let message = format!("the contracts have no service `{}`", name.value);
+            let problem = Problem::new("unknown-service", name.span, message);
+            let known: Vec<_> = self.pool.services().collect();
+            let near = nearest(name, known.iter().map(ServiceDescriptor::full_name));
+            self.problems.push(match near {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem.hint("fully qualified, such as `sockshop.orders.v1.OrderService`"),
+            });
+        }
+        found
+    }
+
+    fn check_serves(&mut self, service: &Service) {
+        for name in &service.serves {
+            let Some(found) = self.find(name) else {
+                continue;
+            };
+            let exposed = |method: &MethodDescriptor| access(self.pool, method) != Access::Internal;
+            if !found.methods().any(|method| exposed(&method)) {
+                continue;
+            }
+            let earlier = self.mesh.services.values().find(|other| {
+                other.name.value < service.name.value && other.serves.iter().any(|s| **s == **name)
+            });
+            if let Some(earlier) = earlier {
+                let message = format!(
+                    "`{}` is served by `{}` as well: the edge cannot choose",
+                    name.value, earlier.name.value
+                );
+                self.problems
+                    .push(Problem::new("two-routes", name.span, message));
+            }
+        }
+    }
+
+    fn check_config(&mut self, config: &MethodConfig, service: Option<&Service>) {
+        for name in &config.names {
+            let Some(service_name) = &name.service else {
+                self.check_retry(config, service.map(|s| self.served(s)).unwrap_or_default());
+                continue;
+            };
+            let Some(found) = self.find(service_name) else {
+                continue;
+            };
+            if let Some(service) = service
+                && !service.serves.iter().any(|s| s.value == service_name.value)
+            {
+                let message = format!(
+                    "`{}` does not serve `{}`: this applies to no call",
+                    service.name.value, service_name.value
+                );
+                let problem = Problem::new("not-served", service_name.span, message);
+                self.problems
+                    .push(problem.hint("add it to `serves`, or move this entry"));
+            }
+            match &name.method {
+                None => self.check_retry(config, found.methods().collect()),
+                Some(method) => {
+                    let methods = self.find_method(&found, method);
+                    self.check_retry(config, methods.into_iter().collect());
+                }
+            }
+        }
+    }
+
+    fn find_method(
+        &mut self,
+        service: &ServiceDescriptor,
+        name: &Spanned<String>,
+    ) -> Option<MethodDescriptor> {
+        let found = service.methods().find(|method| method.name() == name.value);
+        if found.is_none() {
+            let message = format!("`{}` has no method `{}`", service.full_name(), name.value);
+            let problem = Problem::new("unknown-method", name.span, message);
+            let known: Vec<_> = service.methods().map(|m| m.name().to_owned()).collect();
+            self.problems
+                .push(match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                    None => problem.hint(format!("its methods: {}", known.join(", "))),
+                });
+        }
+        found
+    }
+
+    /// The methods of everything a service serves, as far as the contracts know them.
+    fn served(&self, service: &Service) -> Vec<MethodDescriptor> {
+        let services = service.serves.iter();
+        let found = services.filter_map(|name| self.pool.get_service_by_name(name));
+        found
+            .flat_map(|service| service.methods().collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn check_retry(&mut self, config: &MethodConfig, methods: Vec<MethodDescriptor>) {
+        let Some(policy) = &config.retry_policy else {
+            return;
+        };
+        for method in methods.iter().filter(|method| !is_safe(method)) {
+            let (service, name) = (method.parent_service().full_name(), method.name());
+            let message = format!("`{service}/{name}` is not safe to retry");
+            self.problems.push(
+                Problem::new("unsafe-retry", policy.span, message).hint(format!(
+                    "the contract gives {name} no `idempotency_level`; set it to IDEMPOTENT if \
+                 repeating a call does no harm, or drop the retry policy"
+                )),
+            );
+        }
+    }
+
+    /// A path that names a gRPC method must name one that the workload serves.
+    fn check_path(&mut self, service: &Service, path: &Spanned<String>) {
+        let Some((name, method)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/'))
+        else {
+            return;
+        };
+        let is_grpc = name.contains('.') && !name.starts_with('.') && !method.contains('/');
+        if !is_grpc || name.contains('*') {
+            return;
+        }
+        let Some(found) = self.find(&Spanned::new(name.to_owned(), path.span)) else {
+            return;
+        };
+        if !service.serves.iter().any(|served| served.value == name) {
+            let message = format!(
+                "`{}` does not serve `{name}`: this matches no call",
+                service.name.value
+            );
+            let problem = Problem::new("not-served", path.span, message);
+            self.problems
+                .push(problem.hint("add it to `serves`, or drop the path"));
+        } else if !method.contains('*') {
+            self.find_method(&found, &Spanned::new(method.to_owned(), path.span));
+        }
+    }
+
+    /// Every method the edge serves leads to a service, and the edge may call it there.
+    fn check_edge(&mut self) {
+        let edge = self.mesh.identity(EDGE_ACCOUNT);
+        let mut needs_tokens = false;
+        for contract in self.pool.services() {
+            let exposed: Vec<_> = contract
+                .methods()
+                .filter(|method| access(self.pool, method) != Access::Internal)
+                .collect();
+            if exposed.is_empty() {
+                continue;
+            }
+            let name = contract.full_name();
+            let customer = |method| access(self.pool, method) == Access::Customer;
+            needs_tokens |= exposed.iter().any(customer);
+            let mut services = self.mesh.services.values();
+            let serving = services.find_map(|service| {
+                let place = service.serves.iter().find(|served| served.value == name)?;
+                Some((service, place.span))
+            });
+            let Some((service, span)) = serving else {
+                let message = format!("no service serves `{name}`: the edge has no route for it");
+                let problem = Problem::new("no-route", self.mesh.edge.span, message);
+                self.problems
+                    .push(problem.hint("add it to `serves` of the service that does"));
+                continue;
+            };
+            let refused: Vec<_> = exposed
+                .iter()
+                .filter(|method| !allows(service, &edge, &format!("/{name}/{}", method.name())))
+                .map(|method| method.name().to_owned())
+                .collect();
+            if !refused.is_empty() {
+                let (service, methods) = (&service.name.value, refused.join(", "));
+                let message = format!(
+                    "the caller rules of `{service}` refuse the edge in `{name}`: {methods}"
+                );
+                let problem = Problem::new("no-route", span, message);
+                self.problems.push(problem.hint(format!(
+                    "the contract lets the edge serve it; add an allow rule for `{edge}`"
+                )));
+            }
+        }
+        if needs_tokens && self.mesh.edge.jwt_rules.is_empty() {
+            let message = "the contracts have methods for customers, but no token is believed";
+            let problem = Problem::new("no-route", self.mesh.edge.span, message);
+            self.problems
+                .push(problem.hint("add `jwtRules` with issuer, audiences and jwksUri"));
+        }
+        for rule in &self.mesh.edge.jwt_rules {
+            self.check_keys(rule, &edge);
+        }
+    }
+
+    /// The edge must be allowed to fetch the keys of an issuer.
+    fn check_keys(&mut self, rule: &crate::mesh::JwtRule, edge: &str) {
+        let found = rule
+            .jwks_uri
+            .strip_prefix("http://")
+            .and_then(|rest| rest.split_once('/'));
+        let Some((authority, path)) = found else {
+            return;
+        };
+        let mut services = self.mesh.services.values();
+        let Some(service) = services.find(|service| service.authority() == authority) else {
+            return;
+        };
+        let path = format!("/{path}");
+        if !allows(service, edge, &path) {
+            let name = &service.name.value;
+            let message = format!("the caller rules of `{name}` refuse the edge in `{path}`");
+            let problem = Problem::new("no-route", rule.jwks_uri.span, message);
+            self.problems
+                .push(problem.hint("without the keys no token can be checked"));
+        }
+    }
+}
+
+fn allows(service: &Service, principal: &str, path: &str) -> bool {
+    let matched = |rule: &Rule| {
+        let one = |patterns: &[Spanned<String>], text: &str| {
+            patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, text))
+        };
+        one(&rule.principals, principal) && one(&rule.paths, path)
+    };
+    !service.authz.deny_rules.iter().any(matched) && service.authz.allow_rules.iter().any(matched)
+}
+
+/// gRFC A43: `*` alone, at the end or at the beginning.
+fn matches(pattern: &str, text: &str) -> bool {
+    if let Some(prefix) = pattern.strip_suffix('*') {
+        text.starts_with(prefix)
+    } else if let Some(suffix) = pattern.strip_prefix('*') {
+        text.ends_with(suffix)
+    } else {
+        pattern == text
+    }
+}

@@ -1,0 +1,152 @@
+//! From the tree to the mesh file's types, collecting every problem the file has in itself.
+
+mod behaviour;
+mod edge;
+mod rules;
+mod service;
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use crate::{
+    decode::{Decoder, Fields},
+    mesh::Mesh,
+    problem::{Problem, Problems},
+    span::{Source, Span, Spanned},
+    tree,
+};
+
+impl Mesh {
+    /// Reads a mesh file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it. A file that cannot be read is one problem without a line.
+    pub fn load(path: &Path) -> Result<Self, Problems> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, &name),
+            Err(error) => {
+                let text = String::new();
+                let message = format!("cannot read the mesh file: {error}");
+                let problem = Problem::new("unreadable", Span::default(), message);
+                Err(Problems::new(
+                    Arc::new(Source { name, text }),
+                    vec![problem],
+                ))
+            }
+        }
+    }
+
+    /// Reads the text of a mesh file; `name` is its path in messages and for [`Mesh::resolve`].
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Problems> {
+        let source = Arc::new(Source {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        });
+        let mut decoder = Decoder::default();
+        let mesh = tree::parse(text, &mut decoder.problems)
+            .and_then(|root| read(&mut decoder, &root, Arc::clone(&source)));
+        match mesh {
+            Some(mesh) if decoder.problems.is_empty() => Ok(mesh),
+            _ => Err(Problems::new(source, decoder.problems)),
+        }
+    }
+}
+
+fn read(decoder: &mut Decoder, root: &tree::Node, source: Arc<Source>) -> Option<Mesh> {
+    let mut fields = decoder.fields(root, "the mesh file");
+    let names = fields.require(decoder, "mesh").map(|node| {
+        let mut fields = decoder.fields(node, "`mesh`");
+        let trust_domain = fields
+            .require(decoder, "trustDomain")
+            .and_then(|node| decoder.text(node, "`trustDomain`"));
+        if let Some(name) = &trust_domain {
+            trust_domain_name(decoder, name);
+        }
+        let namespace = fields
+            .require(decoder, "namespace")
+            .and_then(|node| decoder.text(node, "`namespace`"));
+        if let Some(name) = &namespace {
+            label(decoder, name, "namespace");
+        }
+        fields.finish(decoder);
+        (trust_domain, namespace)
+    });
+    let defaults = fields.take("defaults").map(|node| {
+        let mut fields = decoder.fields(node, "`defaults`");
+        let configs = behaviour::method_configs(decoder, fields.take("methodConfig"));
+        fields.finish(decoder);
+        configs
+    });
+    let services = services(decoder, &mut fields);
+    let edge = edge::read(decoder, fields.take("edge"), fields.span);
+    fields.finish(decoder);
+
+    let (trust_domain, namespace) = names?;
+    let mesh = Mesh {
+        trust_domain: trust_domain?.value,
+        namespace: namespace?.value,
+        defaults: defaults.unwrap_or_default(),
+        services,
+        edge: edge?,
+        source,
+    };
+    rules::check(decoder, &mesh);
+    Some(mesh)
+}
+
+fn services(
+    decoder: &mut Decoder,
+    fields: &mut Fields<'_>,
+) -> BTreeMap<String, crate::mesh::Service> {
+    let Some(node) = fields.require(decoder, "services") else {
+        return BTreeMap::new();
+    };
+    let map = decoder.fields(node, "`services`");
+    let broken = map.is_broken();
+    let entries = map.rest();
+    if entries.is_empty() && !broken {
+        let problem = Problem::new("missing-key", node.span, "`services` names no service");
+        decoder.report(problem.hint("a mesh needs at least one"));
+    }
+    let mut services = BTreeMap::new();
+    for (name, node) in entries {
+        label(decoder, name, "service name");
+        if ["edge", "control"].contains(&name.as_str()) {
+            let message = format!("a service cannot be called `{}`", name.value);
+            let problem = Problem::new("wrong-name", name.span, message);
+            decoder.report(problem.hint("the mesh has a part of that name"));
+        }
+        if let Some(service) = service::read(decoder, name, node) {
+            services.insert(name.value.clone(), service);
+        }
+    }
+    services
+}
+
+/// A DNS label: what a service name, an account and a namespace have to be in Kubernetes as well.
+fn label(decoder: &mut Decoder, name: &Spanned<String>, what: &str) {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = !name.starts_with('-') && !name.ends_with('-');
+    if name.bytes().all(inside) && ends && (1..=63).contains(&name.len()) {
+        return;
+    }
+    let message = format!("`{}` is not a valid {what}", name.value);
+    let problem = Problem::new("wrong-name", name.span, message);
+    decoder.report(problem.hint("lower case letters, digits and `-` inside, at most 63"));
+}
+
+fn trust_domain_name(decoder: &mut Decoder, name: &Spanned<String>) {
+    let allowed =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    if name.bytes().all(allowed) && name.len() <= 255 {
+        return;
+    }
+    let message = format!("`{}` is not a SPIFFE trust domain", name.value);
+    let problem = Problem::new("wrong-name", name.span, message);
+    decoder.report(problem.hint("lower case letters, digits, `.`, `-` and `_`: `sockshop.local`"));
+}

@@ -1,0 +1,113 @@
+//! What one part of the file says about another: callers in rules, hosts in URLs.
+
+use crate::{
+    decode::Decoder,
+    mesh::{EDGE_ACCOUNT, Mesh},
+    problem::{Problem, nearest},
+    span::Spanned,
+};
+
+pub(super) fn check(decoder: &mut Decoder, mesh: &Mesh) {
+    for service in mesh.services.values() {
+        let rules = service
+            .authz
+            .deny_rules
+            .iter()
+            .chain(&service.authz.allow_rules);
+        for rule in rules {
+            for principal in &rule.principals {
+                check_principal(decoder, mesh, principal);
+            }
+            for path in &rule.paths {
+                check_path(decoder, path);
+            }
+        }
+    }
+    for (index, rule) in mesh.edge.jwt_rules.iter().enumerate() {
+        check_jwks_uri(decoder, mesh, &rule.jwks_uri);
+        let earlier = &mesh.edge.jwt_rules[..index];
+        if earlier
+            .iter()
+            .any(|other| other.issuer.value == rule.issuer.value)
+        {
+            let message = format!("two JWT rules for the issuer `{}`", rule.issuer.value);
+            decoder.report(Problem::new("duplicate-name", rule.issuer.span, message));
+        }
+    }
+}
+
+fn check_principal(decoder: &mut Decoder, mesh: &Mesh, principal: &Spanned<String>) {
+    let text = principal.value.as_str();
+    if wildcard_inside(text) {
+        let message =
+            format!("`{text}` has a `*` that is neither its first nor its last character");
+        decoder.report(Problem::new("wrong-value", principal.span, message));
+        return;
+    }
+    if text.contains('*') {
+        return;
+    }
+    let accounts = || {
+        let accounts = mesh.services.values().map(|s| s.service_account.as_str());
+        accounts.chain([EDGE_ACCOUNT])
+    };
+    let prefix = mesh.identity("");
+    let unknown = |message: String| Problem::new("unknown-principal", principal.span, message);
+    match text.strip_prefix(&prefix) {
+        Some(account) if accounts().any(|known| known == account) => {}
+        Some(account) => {
+            let problem = unknown(format!("no service has the service account `{account}`"));
+            decoder.report(match nearest(account, accounts()) {
+                Some(near) => problem.hint(format!("did you mean `{}`?", mesh.identity(near))),
+                None => problem.hint(format!(
+                    "known: {}",
+                    accounts().collect::<Vec<_>>().join(", ")
+                )),
+            });
+        }
+        None => {
+            let problem = unknown(format!("`{text}` is no SPIFFE ID of this mesh"));
+            decoder.report(problem.hint(format!("they look like `{prefix}orders`")));
+        }
+    }
+}
+
+fn check_path(decoder: &mut Decoder, path: &Spanned<String>) {
+    if wildcard_inside(path) {
+        let message = format!(
+            "`{}` has a `*` that is neither its first nor its last character",
+            path.value
+        );
+        decoder.report(Problem::new("wrong-value", path.span, message));
+    } else if !path.starts_with(['/', '*']) {
+        let message = format!("the path `{}` does not begin with `/`", path.value);
+        let problem = Problem::new("wrong-value", path.span, message);
+        decoder.report(problem.hint(format!("write `/{}`", path.value)));
+    }
+}
+
+fn wildcard_inside(text: &str) -> bool {
+    let stars = text.matches('*').count();
+    stars > 1 || (stars == 1 && !text.starts_with('*') && !text.ends_with('*'))
+}
+
+fn check_jwks_uri(decoder: &mut Decoder, mesh: &Mesh, uri: &Spanned<String>) {
+    let authorities = || mesh.services.values().map(crate::mesh::Service::authority);
+    let found = uri
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split_once('/'));
+    if let Some((authority, _)) = found
+        && authorities().any(|known| known == authority)
+    {
+        return;
+    }
+    let message = format!("`{}` is no URL of a service of this mesh", uri.value);
+    let known = authorities().collect::<Vec<_>>();
+    let near =
+        found.and_then(|(authority, _)| nearest(authority, known.iter().map(String::as_str)));
+    let hint = match near {
+        Some(near) => format!("did you mean `http://{near}/...`?"),
+        None => "keys are fetched over the mesh: `http://<service>:<port>/<path>`".to_owned(),
+    };
+    decoder.report(Problem::new("unknown-service", uri.span, message).hint(hint));
+}
