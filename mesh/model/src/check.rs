@@ -8,19 +8,6 @@ use crate::{
     span::Spanned,
 };
 
-impl Mesh {
-    /// Reads a mesh file and checks it against the contracts.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong with it.
-    pub fn checked(path: &std::path::Path, pool: &DescriptorPool) -> Result<Self, Problems> {
-        let mesh = Self::load(path)?;
-        check(&mesh, pool)?;
-        Ok(mesh)
-    }
-}
-
 /// Checks a mesh file against the contracts: unknown services and methods, retries of methods that
 /// are not safe to repeat, rules that can match nothing, methods of the edge that lead nowhere.
 ///
@@ -28,6 +15,16 @@ impl Mesh {
 ///
 /// All problems found.
 pub fn check(mesh: &Mesh, pool: &DescriptorPool) -> Result<(), Problems> {
+    let problems = problems(mesh, pool);
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Problems::new(mesh.source.clone(), problems))
+    }
+}
+
+/// What the contracts say against a mesh file.
+pub(crate) fn problems(mesh: &Mesh, pool: &DescriptorPool) -> Vec<Problem> {
     let mut checker = Checker {
         mesh,
         pool,
@@ -51,11 +48,7 @@ pub fn check(mesh: &Mesh, pool: &DescriptorPool) -> Result<(), Problems> {
         }
     }
     checker.check_edge();
-    if checker.problems.is_empty() {
-        Ok(())
-    } else {
-        Err(Problems::new(mesh.source.clone(), checker.problems))
-    }
+    checker.problems
 }
 
 /// Whether the contract says that repeating the method does no harm.
@@ -78,6 +71,15 @@ pub(crate) fn access(pool: &DescriptorPool, method: &MethodDescriptor) -> Access
         Value::EnumNumber(2) => Access::Customer,
         _ => Access::Internal,
     }
+}
+
+/// The `get` of a method's `google.api.http`.
+fn http_get(pool: &DescriptorPool, method: &MethodDescriptor) -> Option<String> {
+    let extension = pool.get_extension_by_name("google.api.http")?;
+    let options = method.options();
+    let rule = options.get_extension(&extension);
+    let get = rule.as_message()?.get_field_by_name("get")?;
+    get.as_str().map(str::to_owned)
 }
 
 /// Who may call a method from outside.
@@ -287,6 +289,18 @@ impl Checker<'_> {
         }
     }
 
+    /// The path that is asked for on the wire: a method's, where a contract binds `path` to it.
+    fn called(&self, service: &Service, path: &str) -> String {
+        let methods = self.served(service);
+        let bound = methods
+            .iter()
+            .find(|method| http_get(self.pool, method).as_deref() == Some(path));
+        match bound {
+            Some(method) => format!("/{}/{}", method.parent_service().full_name(), method.name()),
+            None => path.to_owned(),
+        }
+    }
+
     /// The edge must be allowed to fetch the keys of an issuer.
     fn check_keys(&mut self, rule: &crate::mesh::JwtRule, edge: &str) {
         let found = rule
@@ -300,7 +314,7 @@ impl Checker<'_> {
         let Some(service) = services.find(|service| service.authority() == authority) else {
             return;
         };
-        let path = format!("/{path}");
+        let path = self.called(service, &format!("/{path}"));
         if !allows(service, edge, &path) {
             let name = &service.name.value;
             let message = format!("the caller rules of `{name}` refuse the edge in `{path}`");

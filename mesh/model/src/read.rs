@@ -7,7 +7,10 @@ mod service;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use prost_reflect::DescriptorPool;
+
 use crate::{
+    check,
     decode::{Decoder, Fields},
     mesh::Mesh,
     problem::{Problem, Problems},
@@ -22,19 +25,16 @@ impl Mesh {
     ///
     /// Everything that is wrong with it. A file that cannot be read is one problem without a line.
     pub fn load(path: &Path) -> Result<Self, Problems> {
-        let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&text, &name),
-            Err(error) => {
-                let text = String::new();
-                let message = format!("cannot read the mesh file: {error}");
-                let problem = Problem::new("unreadable", Span::default(), message);
-                Err(Problems::new(
-                    Arc::new(Source { name, text }),
-                    vec![problem],
-                ))
-            }
-        }
+        Self::parse(&text(path)?, &path.display().to_string())
+    }
+
+    /// Reads a mesh file and checks it against the contracts.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, in itself and by the contracts.
+    pub fn checked(path: &Path, pool: &DescriptorPool) -> Result<Self, Problems> {
+        Self::parse_checked(&text(path)?, &path.display().to_string(), pool)
     }
 
     /// Reads the text of a mesh file; `name` is its path in messages and for [`Mesh::resolve`].
@@ -43,18 +43,66 @@ impl Mesh {
     ///
     /// Everything that is wrong with it.
     pub fn parse(text: &str, name: &str) -> Result<Self, Problems> {
-        let source = Arc::new(Source {
-            name: name.to_owned(),
-            text: text.to_owned(),
-        });
-        let mut decoder = Decoder::default();
-        let mesh = tree::parse(text, &mut decoder.problems)
-            .and_then(|root| read(&mut decoder, &root, Arc::clone(&source)));
-        match mesh {
-            Some(mesh) if decoder.problems.is_empty() => Ok(mesh),
-            _ => Err(Problems::new(source, decoder.problems)),
+        decode(text, name).finish()
+    }
+
+    /// [`Mesh::parse`], then [`crate::check`], with the problems of both in one go.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, in itself and by the contracts.
+    pub fn parse_checked(text: &str, name: &str, pool: &DescriptorPool) -> Result<Self, Problems> {
+        let mut decoded = decode(text, name);
+        if let Some(mesh) = &decoded.mesh {
+            let mut problems = check::problems(mesh, pool);
+            // What a part that could not be read would have said is not known.
+            if !decoded.problems.is_empty() {
+                problems.retain(|problem| !["no-route", "not-served"].contains(&problem.code));
+            }
+            decoded.problems.extend(problems);
+        }
+        decoded.finish()
+    }
+}
+
+/// A mesh file as far as it could be read.
+struct Decoded {
+    mesh: Option<Mesh>,
+    problems: Vec<Problem>,
+    source: Arc<Source>,
+}
+
+impl Decoded {
+    fn finish(self) -> Result<Mesh, Problems> {
+        match self.mesh {
+            Some(mesh) if self.problems.is_empty() => Ok(mesh),
+            _ => Err(Problems::new(self.source, self.problems)),
         }
     }
+}
+
+fn decode(text: &str, name: &str) -> Decoded {
+    let source = Arc::new(Source {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    });
+    let mut decoder = Decoder::default();
+    let mesh = tree::parse(text, &mut decoder.problems)
+        .and_then(|root| read(&mut decoder, &root, Arc::clone(&source)));
+    Decoded {
+        mesh,
+        problems: decoder.problems,
+        source,
+    }
+}
+
+fn text(path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let (name, text) = (path.display().to_string(), String::new());
+        let message = format!("cannot read the mesh file: {error}");
+        let problem = Problem::new("unreadable", Span::default(), message);
+        Problems::new(Arc::new(Source { name, text }), vec![problem])
+    })
 }
 
 fn read(decoder: &mut Decoder, root: &tree::Node, source: Arc<Source>) -> Option<Mesh> {

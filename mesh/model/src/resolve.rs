@@ -126,7 +126,7 @@ impl<'a> Layers<'a> {
             .and_then(|config| config.retry_policy.as_ref())
             .filter(|_| is_safe(method))
             .map(|policy| policy.value.clone());
-        let streams = method.is_server_streaming() || method.is_client_streaming();
+        let streams = method.is_server_streaming();
         let timeout = if streams {
             matching.retain(|(name, _)| name.method.is_some());
             self.timeout(&matching)

@@ -92,7 +92,16 @@ fn wildcard_inside(text: &str) -> bool {
 }
 
 fn check_jwks_uri(decoder: &mut Decoder, mesh: &Mesh, uri: &Spanned<String>) {
-    let authorities = || mesh.services.values().map(crate::mesh::Service::authority);
+    // A port that could not be read is a problem already.
+    let readable = || {
+        mesh.services
+            .values()
+            .filter(|service| service.port.value != 0)
+    };
+    if readable().count() < mesh.services.len() {
+        return;
+    }
+    let authorities = || readable().map(crate::mesh::Service::authority);
     let found = uri
         .strip_prefix("http://")
         .and_then(|rest| rest.split_once('/'));

@@ -66,8 +66,11 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
     fields.finish(decoder);
     Some(Service {
         name: name.clone(),
-        port: port?.map(|port| u16::try_from(port).unwrap_or(u16::MAX)),
-        service_account: service_account?,
+        // A value that could not be read is a problem by now; the rest is read on.
+        port: port.map_or(Spanned::new(0, name.span), |port| {
+            port.map(|port| u16::try_from(port).unwrap_or_default())
+        }),
+        service_account: service_account.unwrap_or_else(|| name.clone()),
         serves,
         run,
         database,

@@ -1,0 +1,356 @@
+//! Broken mesh files, each with every message it gets, as it is shown.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use weft_model::Mesh;
+
+/// The smallest mesh that is fine, with something put into its only service and behind it.
+fn mesh_with(service: &str, rest: &str) -> String {
+    format!(
+        "mesh: {{ trustDomain: sockshop.local, namespace: shop }}\n\
+         services:\n  carts:\n    port: 7070\n    serves: [sockshop.carts.v1.CartService]\n\
+         {service}{rest}"
+    )
+}
+
+fn shown(text: &str) -> String {
+    let problems = Mesh::parse_checked(text, "mesh.yaml", contracts::pool())
+        .expect_err("a broken file is refused");
+    problems.to_string()
+}
+
+/// What a file gets besides the routes that it, being so small, does not have.
+fn codes(text: &str) -> Vec<(usize, &'static str)> {
+    match Mesh::parse_checked(text, "mesh.yaml", contracts::pool()) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems
+            .iter()
+            .filter(|problem| problem.code != "no-route")
+            .map(|problem| (problem.span.line, problem.code))
+            .collect(),
+    }
+}
+
+#[test]
+fn all_problems_of_a_file_come_in_one_run_each_with_its_place_and_hint() {
+    let text = "\
+mesh: { trustDomain: sockshop.local, namespace: shop }
+servces: {}
+services:
+  carts:
+    port: 70700
+    serves: [sockshop.carts.v1.CartServce]
+    run: { cargo: carts, replica: 2 }
+    methodConfig:
+      - name: [{ service: sockshop.carts.v1.CartService, method: CreateCart }]
+        timeout: 500ms
+        retryPolicy: { maxAttempts: 3, initialBackoff: 0.1s, maxBackoff: 1s, backoffMultiplier: 2, retryableStatusCodes: [UNAVAILABL] }
+    authz:
+      allow_rules:
+        - { name: edge, source: { principals: [\"spiffe://sockshop.local/ns/shop/sa/egde\"] } }
+";
+    assert_eq!(
+        shown(text),
+        "\
+error[unknown-key]: unknown key `servces` in the mesh file
+ --> mesh.yaml:2:1
+  |
+2 | servces: {}
+  | ^^^^^^^
+  = help: did you mean `services`?
+
+error[out-of-range]: `port` must be 1 to 65535, not 70700
+ --> mesh.yaml:5:11
+  |
+5 |     port: 70700
+  |           ^^^^^
+
+error[unknown-service]: the contracts have no service `sockshop.carts.v1.CartServce`
+ --> mesh.yaml:6:14
+  |
+6 |     serves: [sockshop.carts.v1.CartServce]
+  |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: did you mean `sockshop.carts.v1.CartService`?
+
+error[unknown-key]: unknown key `replica` in `run`
+ --> mesh.yaml:7:26
+  |
+7 |     run: { cargo: carts, replica: 2 }
+  |                          ^^^^^^^
+  = help: did you mean `replicas`?
+
+error[wrong-unit]: `timeout` must be a duration in seconds with the unit `s`, not \"500ms\"
+  --> mesh.yaml:10:18
+   |
+10 |         timeout: 500ms
+   |                  ^^^^^
+   = help: write `0.5s`
+
+error[unsafe-retry]: `sockshop.carts.v1.CartService/CreateCart` is not safe to retry
+  --> mesh.yaml:11:22
+   |
+11 |         retryPolicy: { maxAttempts: 3, initialBackoff: 0.1s, maxBackoff: 1s, backoffMultiplier: 2, retryableStatusCodes: [UNAVAILABL] }
+   |                      ^
+   = help: the contract gives CreateCart no `idempotency_level`; set it to IDEMPOTENT if repeating a call does no harm, or drop the retry policy
+
+error[wrong-value]: `UNAVAILABL` is not a gRPC error code
+  --> mesh.yaml:11:123
+   |
+11 |         retryPolicy: { maxAttempts: 3, initialBackoff: 0.1s, maxBackoff: 1s, backoffMultiplier: 2, retryableStatusCodes: [UNAVAILABL] }
+   |                                                                                                                           ^^^^^^^^^^
+   = help: did you mean `UNAVAILABLE`?
+
+error[unknown-principal]: no service has the service account `egde`
+  --> mesh.yaml:14:48
+   |
+14 |         - { name: edge, source: { principals: [\"spiffe://sockshop.local/ns/shop/sa/egde\"] } }
+   |                                                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+   = help: did you mean `spiffe://sockshop.local/ns/shop/sa/edge`?
+
+mesh.yaml: 8 problems"
+    );
+}
+
+#[test]
+fn broken_yaml_shows_the_line() {
+    assert_eq!(
+        shown("mesh: { trustDomain: sockshop.local\nservices: {}\n"),
+        "\
+error[syntax]: not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'
+ --> mesh.yaml:2:9
+  |
+2 | services: {}
+  |         ^
+  = help: the file cannot be read past this place: other problems show once it is valid YAML
+
+mesh.yaml: 1 problem"
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_problem_without_a_line() {
+    let problems = Mesh::load("no/such/mesh.yaml".as_ref()).expect_err("no file");
+    assert!(
+        problems
+            .to_string()
+            .starts_with("error[unreadable]: cannot read the mesh file: No such file or directory")
+    );
+}
+
+#[test]
+fn an_empty_file_says_what_it_needs() {
+    assert_eq!(codes(""), [(1, "missing-key"), (1, "missing-key")]);
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_told_apart() {
+    let cases = [
+        ("    port: 1\n", "duplicate-key"),
+        ("    serves: x\n", "duplicate-key"),
+        ("    serviceAccount: edge\n", "wrong-name"),
+        ("    serviceAccount: 7\n", "wrong-type"),
+        ("    run: carts\n", "wrong-type"),
+        ("    run: {}\n", "missing-key"),
+        ("    run: { cargo: a, command: [b] }\n", "wrong-value"),
+        ("    run: { command: [] }\n", "wrong-value"),
+        ("    run: { cargo: a, replicas: 0 }\n", "out-of-range"),
+        ("    run: { cargo: a, replicas: two }\n", "wrong-type"),
+        ("    run: { cargo: a, env: { LISTEN: x } }\n", "wrong-value"),
+        (
+            "    run: { cargo: a, env: { DEBUG: true } }\n",
+            "wrong-type",
+        ),
+        ("    database: mysql://x\n", "wrong-value"),
+        ("    methodConfig: [{ timeout: 1s }]\n", "missing-key"),
+        (
+            "    methodConfig: [{ name: [], timeout: 1s }]\n",
+            "wrong-value",
+        ),
+        (
+            "    methodConfig: [{ name: [{ method: GetCart }] }]\n",
+            "missing-key",
+        ),
+        (
+            "    methodConfig: [{ name: [{}], timeout: 0s }]\n",
+            "out-of-range",
+        ),
+        (
+            "    methodConfig: [{ name: [{}], timeout: 100000s }]\n",
+            "out-of-range",
+        ),
+        (
+            "    methodConfig: [{ name: [{}], timeout: 5 }]\n",
+            "wrong-unit",
+        ),
+        (
+            "    methodConfig: [{ name: [{}, {}] }, { name: [{}] }]\n",
+            "duplicate-name",
+        ),
+        (
+            "    retryThrottling: { maxTokens: 0, tokenRatio: 0.1 }\n",
+            "out-of-range",
+        ),
+        (
+            "    retryThrottling: { maxTokens: 10, tokenRatio: 0 }\n",
+            "out-of-range",
+        ),
+        (
+            "    outlierDetection: { consecutiveGatewayFailure: 5 }\n",
+            "missing-key",
+        ),
+        ("    authz: { rules: [] }\n", "unknown-key"),
+        (
+            "    authz: { allow_rules: [{ source: {} }] }\n",
+            "missing-key",
+        ),
+        (
+            "    authz: { allow_rules: [{ name: a }, { name: a }] }\n",
+            "duplicate-name",
+        ),
+    ];
+    for (line, code) in cases {
+        let found = codes(&mesh_with(line, ""));
+        assert!(
+            found
+                .iter()
+                .any(|(line, found)| *line >= 4 && *found == code),
+            "{line}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn callers_and_paths_of_rules_must_exist() {
+    let rule = |part: &str| {
+        mesh_with(
+            &format!("    authz: {{ allow_rules: [{{ name: a, {part} }}] }}\n"),
+            "",
+        )
+    };
+    let principal = |text: &str| rule(&format!("source: {{ principals: [\"{text}\"] }}"));
+    let path = |text: &str| rule(&format!("request: {{ paths: [\"{text}\"] }}"));
+    assert_eq!(
+        codes(&principal("spiffe://sockshop.local/ns/shop/sa/carts")),
+        []
+    );
+    assert_eq!(codes(&principal("spiffe://sockshop.local/*")), []);
+    for text in [
+        "carts",
+        "spiffe://other.local/ns/shop/sa/carts",
+        "spiffe://sockshop.local/ns/shop/sa/x",
+    ] {
+        assert_eq!(
+            codes(&principal(text)),
+            [(6, "unknown-principal")],
+            "{text}"
+        );
+    }
+    assert_eq!(
+        codes(&principal("spiffe://*/ns/shop")),
+        [(6, "wrong-value")]
+    );
+    assert_eq!(codes(&path("/sockshop.carts.v1.CartService/GetCart")), []);
+    assert_eq!(codes(&path("/healthz")), []);
+    assert_eq!(
+        codes(&path("/sockshop.carts.v1.CartService/GetCarts")),
+        [(6, "unknown-method")]
+    );
+    assert_eq!(
+        codes(&path("/sockshop.cards.v1.CardService/X")),
+        [(6, "unknown-service")]
+    );
+    assert_eq!(
+        codes(&path("/sockshop.orders.v1.OrderService/*")),
+        [(6, "not-served")]
+    );
+    assert_eq!(
+        codes(&path("sockshop.carts.v1.CartService/*")),
+        [(6, "wrong-value")]
+    );
+}
+
+#[test]
+fn retries_need_methods_that_are_safe_to_repeat() {
+    let config = |name: &str, timeout: &str| {
+        mesh_with(
+            &format!(
+                "    methodConfig:\n      - name: [{{ {name} }}]\n        timeout: {timeout}\n        \
+                 retryPolicy: {{ maxAttempts: 3, initialBackoff: 0.1s, maxBackoff: 1s, \
+                 backoffMultiplier: 2, retryableStatusCodes: [UNAVAILABLE] }}\n"
+            ),
+            "",
+        )
+    };
+    let carts = "service: sockshop.carts.v1.CartService";
+    assert_eq!(
+        codes(&config(&format!("{carts}, method: GetCart"), "1s")),
+        []
+    );
+    assert_eq!(
+        codes(&config(&format!("{carts}, method: AddCartLine"), "1s")),
+        []
+    );
+    let unsafe_retry = [(9, "unsafe-retry")];
+    assert_eq!(
+        codes(&config(&format!("{carts}, method: CreateCart"), "1s")),
+        unsafe_retry
+    );
+    assert_eq!(codes(&config(carts, "1s")), unsafe_retry);
+    assert_eq!(codes(&config("", "1s")), unsafe_retry);
+    let late = config(&format!("{carts}, method: GetCart"), "0.1s");
+    assert_eq!(codes(&late), [(9, "useless-retry")]);
+    let unknown = config(&format!("{carts}, method: FetchCart"), "1s");
+    assert_eq!(codes(&unknown), [(7, "unknown-method")]);
+}
+
+#[test]
+fn an_exposed_method_needs_a_service_a_rule_and_an_issuer() {
+    let problems = shown(&mesh_with("", "edge: { listen: 127.0.0.1:0 }\n"));
+    for message in [
+        "no service serves `sockshop.orders.v1.OrderService`: the edge has no route for it",
+        "the caller rules of `carts` refuse the edge in `sockshop.carts.v1.CartService`: CreateCart,",
+        "the contracts have methods for customers, but no token is believed",
+    ] {
+        assert!(
+            problems.contains(message),
+            "{message} is not in\n{problems}"
+        );
+    }
+    // The public port is no way to methods that the contracts keep internal.
+    assert!(!problems.contains("PaymentService"));
+}
+
+#[test]
+fn the_edge_is_checked_like_the_rest() {
+    for (edge, code) in [
+        ("listen: localhost:8080", "wrong-value"),
+        ("listen: 8080", "wrong-type"),
+        ("maxBodyBytes: 1MiB", "wrong-type"),
+        ("page: x", "unknown-key"),
+        (
+            "jwtRules: [{ issuer: a, audiences: [], jwksUri: \"http://carts:7070/x\" }]",
+            "wrong-value",
+        ),
+        (
+            "jwtRules: [{ issuer: a, audiences: [a], jwksUri: \"http://crats:7070/x\" }]",
+            "unknown-service",
+        ),
+        ("try: [{ name: a }]", "missing-key"),
+    ] {
+        let found = codes(&mesh_with("", &format!("edge: {{ {edge} }}\n")));
+        assert_eq!(found, [(6, code)], "{edge}");
+    }
+}
+
+#[test]
+fn the_same_for_programs() {
+    let text = mesh_with("    runs: {}\n", "");
+    let problems = Mesh::parse(&text, "mesh.yaml").expect_err("an unknown key");
+    assert_eq!(
+        problems.to_json(),
+        serde_json::json!({ "problems": [{
+            "file": "mesh.yaml", "line": 6, "column": 5, "endColumn": 9,
+            "code": "unknown-key", "message": "unknown key `runs` in the service",
+            "hint": "did you mean `run`?", "snippet": "    runs: {}",
+        }]})
+    );
+}
