@@ -1,1 +1,153 @@
-//! The engine around HTTP/2 connections: calls to services of the mesh, by name.
+//! Calls to services of the mesh, by name: the engine (`weft-policy`) around HTTP/2 connections.
+//!
+//! [`Channel::call`] takes a gRPC request for an authority such as `payments:7070` and always answers
+//! with a gRPC response. In between it finds the rule that applies, sets the deadline, picks an endpoint
+//! per request, connects with mutual TLS to whoever proves the target's SPIFFE ID, repeats what may be
+//! repeated, and leaves a span, metrics and one log line. The sidecar's outbound listener and the edge
+//! both stand on it; generated tonic clients take [`Channel::service`].
+//!
+//! It leaves to others: where the configuration comes from (a `watch::Receiver` of snapshots, see
+//! `weft-xds`), certificates (`weft-identity`), and all decisions (`weft-policy`). Start reading at
+//! `call.rs`.
+
+mod attempt;
+pub mod body;
+mod call;
+mod ending;
+pub mod headers;
+mod metrics;
+mod pool;
+mod replay;
+mod response;
+mod service;
+pub mod status;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Weak, atomic::AtomicUsize},
+};
+
+use http::{Request, Response};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use weft_identity::Identity;
+use weft_model::dataplane::Snapshot;
+use weft_policy::Engine;
+use weft_runtime::metrics::Metrics;
+
+pub use crate::{
+    body::{Body, BodyError},
+    service::AuthorityChannel,
+};
+use crate::{
+    metrics::ChannelMetrics,
+    pool::{Key, Pool},
+};
+
+/// Calls services of the mesh. Cloning gives the same channel; connections close when the last clone
+/// and the last response are dropped.
+#[derive(Clone)]
+pub struct Channel {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Mutex<Engine>,
+    pub(crate) pool: Pool,
+    pub(crate) metrics: ChannelMetrics,
+    /// Told after the engine has taken a snapshot.
+    pub(crate) updated: watch::Sender<()>,
+    /// What all calls keep of their requests, in bytes.
+    pub(crate) replay_quota: Arc<AtomicUsize>,
+    _stop: DropGuard,
+}
+
+impl Channel {
+    /// A channel that follows `snapshots` and proves itself as `identity`. Registers its metrics, so
+    /// one channel per `metrics`. Must be called inside a tokio runtime.
+    pub fn new(
+        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        identity: Arc<Identity>,
+        metrics: &Metrics,
+    ) -> Self {
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            engine: Mutex::default(),
+            pool: Pool::new(identity, tasks.clone()),
+            metrics: ChannelMetrics::register(metrics),
+            updated: watch::Sender::new(()),
+            replay_quota: Arc::default(),
+            _stop: stop.clone().drop_guard(),
+        });
+        let first = Arc::clone(&snapshots.borrow_and_update());
+        inner.update(&first);
+        tasks.spawn(follow(snapshots, Arc::downgrade(&inner), stop));
+        Self { inner }
+    }
+
+    /// Calls the service at `authority`. Never fails: what goes wrong is a gRPC status, in the headers
+    /// if no stream has begun, else in trailers. Dropping the future or the response body cancels the
+    /// call upstream.
+    ///
+    /// The request is a gRPC one: its path is `/package.Service/Method`; its scheme and authority are
+    /// replaced. Where no endpoint can take it, it is held back for up to [`weft_policy::PATIENCE`].
+    pub async fn call(&self, authority: &str, request: Request<Body>) -> Response<Body> {
+        call::call(Arc::clone(&self.inner), authority, request).await
+    }
+
+    /// The channel as a tower service for generated clients.
+    pub fn service(&self, authority: impl Into<Arc<str>>) -> AuthorityChannel {
+        AuthorityChannel::new(self.clone(), authority.into())
+    }
+
+    /// Whether `authority` has an endpoint now, healthy or not.
+    pub fn has_endpoints(&self, authority: &str) -> bool {
+        self.inner.engine.lock().has_endpoints(authority)
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn update(&self, snapshot: &Snapshot) {
+        self.engine.lock().update(snapshot);
+        let wanted: HashSet<Key> = snapshot
+            .targets
+            .values()
+            .flat_map(|target| {
+                target.endpoints.iter().map(|endpoint| Key {
+                    address: endpoint.address,
+                    identity: target.identity.clone(),
+                })
+            })
+            .collect();
+        self.pool.keep(&wanted);
+        self.updated.send_replace(());
+    }
+}
+
+async fn follow(
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    inner: Weak<Inner>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            // Whoever sent snapshots is gone: the last one stays in force.
+            changed = snapshots.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let Some(inner) = inner.upgrade() else { return };
+        inner.update(&snapshot);
+    }
+}

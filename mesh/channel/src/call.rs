@@ -1,0 +1,310 @@
+//! One call from its first byte to its response headers: admit, pick, attempt, repeat.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, Uri, header, request, uri::Scheme};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
+use weft_model::dataplane::Endpoint;
+use weft_policy::{
+    Call, DecisionRecord, Failure, Next, Outcome, PATIENCE, Pick, Reason, RequestFacts, code,
+    deadline::format_timeout,
+};
+use weft_runtime::trace;
+
+use crate::{
+    Inner,
+    attempt::{self, Answer},
+    body::{self, Body},
+    ending::{Ending, InFlight},
+    headers,
+    pool::{Key, Lease},
+    replay::{AttemptBody, Replay},
+    response::ResponseBody,
+    status,
+};
+
+/// What the last attempt gave, still to be forwarded.
+struct Arrived {
+    outcome: Outcome,
+    response: Response<Incoming>,
+    lease: Lease,
+    in_flight: InFlight,
+}
+
+pub(crate) async fn call(
+    inner: Arc<Inner>,
+    authority: &str,
+    request: Request<Body>,
+) -> Response<Body> {
+    let (mut head, body) = request.into_parts();
+    let span = call_span(authority, &head);
+    let work = async {
+        let call = match admit(&inner, authority, &head).await {
+            Ok(call) => call,
+            Err(failure) => return refuse(authority, &head, &failure),
+        };
+        if let Err(failure) = prepare(&mut head, authority) {
+            return refuse(authority, &head, &failure);
+        }
+        let mut ending = Ending {
+            labels: inner.metrics.labels(authority, head.uri.path()),
+            replay: Replay::new(body, &inner.replay_quota),
+            inner,
+            call,
+            span: Span::current(),
+            started: Instant::now(),
+            is_over: false,
+        };
+        let arrived = match ending.call.deadline.instant() {
+            None => run(&mut ending, &head).await,
+            Some(deadline) => tokio::select! {
+                biased;
+                arrived = run(&mut ending, &head) => arrived,
+                () = sleep_until(deadline.into()) => Err(deadline_exceeded()),
+            },
+        };
+        match arrived {
+            Ok(arrived) => forward(ending, arrived),
+            Err(failure) => {
+                ending.failed(&failure);
+                status::response(&failure, &ending.call.record)
+            }
+        }
+    };
+    work.instrument(span).await
+}
+
+/// The failure of a call whose deadline has passed.
+pub(crate) fn deadline_exceeded() -> Failure {
+    Failure::new(Reason::DeadlineExceeded, "the deadline passed")
+}
+
+/// A child of the current span, or of the caller's where this process has none for the call yet.
+fn call_span(authority: &str, head: &request::Parts) -> Span {
+    let path = head.uri.path();
+    let current = Span::current();
+    let span = info_span!(
+        "outbound",
+        otel.name = path.strip_prefix('/').unwrap_or(path),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        rpc.system = "grpc",
+        rpc.grpc.status_code = Empty,
+        peer.service = authority,
+    );
+    if current.is_none() {
+        trace::extract(&head.headers, &span);
+    }
+    span
+}
+
+async fn admit(
+    inner: &Inner,
+    authority: &str,
+    head: &request::Parts,
+) -> Result<Call, Failure> {
+    let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let grpc_timeout = text(headers::GRPC_TIMEOUT);
+    let facts = RequestFacts {
+        authority,
+        path: head.uri.path(),
+        grpc_timeout,
+        is_retry: head.headers.contains_key(headers::PREVIOUS_ATTEMPTS),
+    };
+    let arrived = Instant::now();
+    let mut updated = inner.updated.subscribe();
+    if !inner.engine.lock().is_configured() {
+        // Just started: the first configuration is on its way.
+        let _ = timeout(PATIENCE, updated.changed()).await;
+    }
+    inner.engine.lock().admit(facts, arrived.into_std())
+}
+
+/// An answer without a call: nothing is known that could be accounted for.
+fn refuse(authority: &str, head: &request::Parts, failure: &Failure) -> Response<Body> {
+    let record = DecisionRecord {
+        target: authority.to_owned(),
+        method: head.uri.path().to_owned(),
+        rule: "none".to_owned(),
+        reason: failure.reason,
+        ..DecisionRecord::default()
+    };
+    tracing::warn!(
+        target = record.target,
+        method = record.method,
+        reason = record.reason.as_str(),
+        message_sent = failure.message,
+        "outbound call refused"
+    );
+    status::response(failure, &record)
+}
+
+fn prepare(head: &mut request::Parts, authority: &str) -> Result<(), Failure> {
+    let bad = |what: String| Failure::new(Reason::BadRequest, what);
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    parts.scheme = Some(Scheme::HTTPS);
+    let parsed = authority.parse().map_err(|_| bad(format!("`{authority}` is no authority")))?;
+    parts.authority = Some(parsed);
+    head.uri = Uri::from_parts(parts).map_err(|_| bad("the request has no path".to_owned()))?;
+    head.extensions.clear();
+    headers::clean_request(&mut head.headers);
+    head.headers.remove(header::CONTENT_LENGTH);
+    Ok(())
+}
+
+/// Tries endpoints until an answer is to be forwarded or the engine gives up.
+async fn run(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Failure> {
+    let inner = Arc::clone(&ending.inner);
+    loop {
+        let (endpoint, in_flight) = pick(&inner, &mut ending.call).await?;
+        let identity = inner.engine.lock().identity(&in_flight.target);
+        let key = Key {
+            address: endpoint.address,
+            // A target that went away since is connected to by nobody's name, which fails.
+            identity: identity.unwrap_or_default(),
+        };
+        let started = Instant::now();
+        inner.metrics.attempt_started(&ending.labels);
+        let span = info_span!(
+            "attempt",
+            otel.kind = "client",
+            instance = endpoint.instance,
+            address = %endpoint.address,
+            attempt = ending.call.previous_attempts() + 1,
+        );
+        let request = attempt_request(head, ending, &span);
+        let answer = attempt::send(&inner.pool, &key, request).instrument(span).await;
+        if let Some(next) = settle(&inner, ending, &endpoint, answer, in_flight, started) {
+            match next {
+                Ok(arrived) => return Ok(arrived),
+                Err(Failed::For(failure)) => return Err(failure),
+                Err(Failed::Until(at)) => sleep_until(at).await,
+            }
+        }
+    }
+}
+
+enum Failed {
+    Until(Instant),
+    For(Failure),
+}
+
+async fn pick(inner: &Arc<Inner>, call: &mut Call) -> Result<(Endpoint, InFlight), Failure> {
+    loop {
+        let mut updated = inner.updated.subscribe();
+        let now = Instant::now().into_std();
+        let picked = inner.engine.lock().pick(call, now, &mut rand::rng());
+        match picked {
+            Pick::Fail(failure) => return Err(failure),
+            Pick::Endpoint(endpoint) => {
+                let in_flight = InFlight {
+                    inner: Arc::clone(inner),
+                    target: call.record.target.clone(),
+                    endpoint: endpoint.clone(),
+                };
+                return Ok((endpoint, in_flight));
+            }
+            Pick::Wait(until) => tokio::select! {
+                () = sleep_until(until.into()) => {}
+                _ = updated.changed() => {}
+            },
+        }
+    }
+}
+
+fn attempt_request(
+    head: &request::Parts,
+    ending: &Ending,
+    span: &Span,
+) -> Request<AttemptBody> {
+    let mut request = Request::from_parts(head.clone(), ending.replay.attempt());
+    let headers = request.headers_mut();
+    trace::inject_span(headers, span);
+    let now = Instant::now().into_std();
+    let timeout = ending.call.deadline.remaining(now).map(format_timeout);
+    match timeout.and_then(|timeout| HeaderValue::try_from(timeout).ok()) {
+        Some(timeout) => headers.insert(headers::GRPC_TIMEOUT, timeout),
+        None => headers.remove(headers::GRPC_TIMEOUT),
+    };
+    let previous = ending.call.previous_attempts();
+    if previous > 0 {
+        headers.insert(headers::PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
+    }
+    request
+}
+
+fn settle(
+    inner: &Arc<Inner>,
+    ending: &mut Ending,
+    endpoint: &Endpoint,
+    answer: Answer,
+    in_flight: InFlight,
+    started: Instant,
+) -> Option<Result<Arrived, Failed>> {
+    let Answer { outcome, response } = answer;
+    let now = Instant::now();
+    let took = now.saturating_duration_since(started);
+    inner
+        .metrics
+        .attempt_ended(&ending.labels, attempt_status(&outcome), took);
+    let next = inner.engine.lock().attempt_ended(
+        &mut ending.call,
+        endpoint,
+        &outcome,
+        weft_policy::AttemptEnd {
+            latency: took,
+            is_replayable: ending.replay.is_replayable(),
+            now: now.into_std(),
+        },
+        &mut rand::rng(),
+    );
+    let arrived = response.map(|(response, lease)| Arrived {
+        outcome,
+        response,
+        lease,
+        in_flight,
+    });
+    Some(match (next, arrived) {
+        (Next::RetryAt(at), _) => Err(Failed::Until(at.into())),
+        (Next::Forward | Next::Fail(_), Some(arrived)) => Ok(arrived),
+        (Next::Fail(failure), None) => Err(Failed::For(failure)),
+        (Next::Forward, None) => {
+            let message = "the upstream gave no answer";
+            Err(Failed::For(Failure::new(Reason::UpstreamProtocolError, message)))
+        }
+    })
+}
+
+fn attempt_status(outcome: &Outcome) -> i32 {
+    match outcome {
+        Outcome::Headers => code::OK,
+        Outcome::TrailersOnly { code, .. } => *code,
+        Outcome::Broken(failure) => failure.code,
+        Outcome::ConnectFailed(_) | Outcome::Unreached(_) | Outcome::Refused(_) => code::UNAVAILABLE,
+    }
+}
+
+fn forward(mut ending: Ending, arrived: Arrived) -> Response<Body> {
+    let (mut head, body) = arrived.response.into_parts();
+    let status = headers::grpc_status(&head.headers);
+    headers::clean_response(&mut head.headers);
+    head.headers.remove(header::CONTENT_LENGTH);
+    match (arrived.outcome, status) {
+        (Outcome::Headers, _) => {
+            ending.replay.commit();
+            let body = ResponseBody::new(body, ending, arrived.lease, arrived.in_flight);
+            Response::from_parts(head, body::boxed(body))
+        }
+        (Outcome::Unreached(message), _) => {
+            let reason = ending.call.record.reason;
+            ending.failed(&Failure::new(reason, message));
+            Response::from_parts(head, body::empty())
+        }
+        (_, status) => {
+            ending.answered(status.unwrap_or(code::UNKNOWN));
+            Response::from_parts(head, body::empty())
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How a call ends: once, whichever way, with its accounts, metrics and log line.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::{Span, debug, warn};
+use weft_model::dataplane::Endpoint;
+use weft_policy::{Call, Failure, Reason, code};
+
+use crate::{Inner, metrics::MethodLabels, replay::Replay};
+
+/// A call under way. Dropped before [`Ending::finish`], the call was cancelled by its caller.
+pub(crate) struct Ending {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) call: Call,
+    pub(crate) replay: Replay,
+    pub(crate) labels: MethodLabels,
+    pub(crate) span: Span,
+    pub(crate) started: Instant,
+    pub(crate) is_over: bool,
+}
+
+impl Ending {
+    /// The workload's answer is complete.
+    pub(crate) fn answered(&mut self, status: i32) {
+        self.finish(status, Reason::Answered, "");
+    }
+
+    /// The data plane gives the answer.
+    pub(crate) fn failed(&mut self, failure: &Failure) {
+        self.finish(failure.code, failure.reason, &failure.message);
+    }
+
+    fn finish(&mut self, status: i32, reason: Reason, message: &str) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        self.replay.cancel();
+        self.call.record.reason = reason;
+        let broken = matches!(reason, Reason::UpstreamReset | Reason::UpstreamProtocolError);
+        let now = Instant::now();
+        let mut engine = self.inner.engine.lock();
+        engine.finished(&self.call, status, broken, now.into_std());
+        drop(engine);
+        let took = now.saturating_duration_since(self.started);
+        let record = &self.call.record;
+        let (attempts, transparent) = (record.attempts, record.transparent_retries);
+        self.inner
+            .metrics
+            .call_ended(&self.labels, status, took, attempts, transparent);
+        self.log(status, message, took);
+    }
+
+    fn log(&self, status: i32, message: &str, took: std::time::Duration) {
+        let _entered = self.span.enter();
+        let record = &self.call.record;
+        let status_name = code::name(status);
+        self.span.record("rpc.grpc.status_code", status);
+        if !matches!(record.reason, Reason::Answered | Reason::Cancelled) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        // A macro keeps both lines' fields the same; the level of an event is a constant.
+        macro_rules! line {
+            ($level:ident, $text:literal) => {
+                $level!(
+                    target = record.target,
+                    method = record.method,
+                    rule = record.rule,
+                    instance = record.instance(),
+                    attempts = record.attempts,
+                    transparent_retries = record.transparent_retries,
+                    reason = record.reason.as_str(),
+                    status = status_name,
+                    millis = took.as_millis() as u64,
+                    message_sent = message,
+                    $text
+                )
+            };
+        }
+        match record.reason {
+            Reason::Answered | Reason::Cancelled => line!(debug, "outbound call"),
+            _ => line!(warn, "outbound call failed"),
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.finish(code::CANCELLED, Reason::Cancelled, "");
+    }
+}
+
+/// One request that an endpoint is busy with; the engine balances by it.
+pub(crate) struct InFlight {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) target: String,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut engine = self.inner.engine.lock();
+        engine.release(&self.target, &self.endpoint);
+    }
+}

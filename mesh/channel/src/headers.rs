@@ -1,0 +1,100 @@
+//! Which headers cross a proxy, and which mean something to it.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// How long the call may take.
+pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// The status of a call, in trailers or in the headers of a trailers-only response.
+pub const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// The status in words, percent-encoded.
+pub const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// How many attempts of the call were made before this one.
+pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+/// How long the server wants a caller to wait before a retry.
+pub const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+/// Between our proxies only: the request provably never reached the workload.
+pub const UNPROCESSED: HeaderName = HeaderName::from_static("x-weft-unprocessed");
+/// Set by the inbound sidecar from the verified certificate: the caller's SPIFFE ID.
+pub const CALLER: HeaderName = HeaderName::from_static("x-weft-caller");
+/// Set by the edge from a verified token: the end user, `customers/{id}`. Workloads pass it on.
+pub const SUBJECT: HeaderName = HeaderName::from_static("x-weft-subject");
+
+/// Makes request headers fit for the next hop: no hop-by-hop headers, no identity headers but the end
+/// user's, and `te: trailers`, without which gRPC servers refuse.
+///
+/// `x-weft-subject` stays: only workloads of the mesh can reach a sidecar, and a workload acts for the
+/// user it serves. The edge removes what comes from outside before it sets its own.
+pub fn clean_request(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    headers.remove(header::HOST);
+    headers.remove("x-forwarded-client-cert");
+    remove_ours(headers, |name| *name == SUBJECT);
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+}
+
+/// Makes response headers or trailers fit for the hop before: nothing hop-by-hop, nothing ours.
+pub fn clean_response(headers: &mut HeaderMap) {
+    remove_hop_by_hop(headers);
+    remove_ours(headers, |_| false);
+}
+
+/// The number in `grpc-status`, if there is one.
+pub fn grpc_status(headers: &HeaderMap) -> Option<i32> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
+
+fn remove_ours(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
+    let ours: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-weft-") && !keep(name))
+        .cloned()
+        .collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_users_identity_crosses() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-weft-caller", "x-weft-subject", "x-weft-unprocessed", "connection", "x-a"] {
+            headers.insert(name, HeaderValue::from_static("x-b"));
+        }
+        headers.insert("x-b", HeaderValue::from_static("named by connection"));
+        clean_request(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["te", "x-a", "x-weft-subject"]);
+        clean_response(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+}

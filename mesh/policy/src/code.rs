@@ -1,0 +1,43 @@
+//! gRPC status codes as numbers, the way they appear in `grpc-status`.
+
+/// The call succeeded.
+pub const OK: i32 = 0;
+/// The caller gave up.
+pub const CANCELLED: i32 = 1;
+/// No status came, or one that has no number.
+pub const UNKNOWN: i32 = 2;
+/// The deadline passed.
+pub const DEADLINE_EXCEEDED: i32 = 4;
+/// No rule allows the caller.
+pub const PERMISSION_DENIED: i32 = 7;
+/// A limit is reached.
+pub const RESOURCE_EXHAUSTED: i32 = 8;
+/// Nothing of that name exists.
+pub const UNIMPLEMENTED: i32 = 12;
+/// A bug.
+pub const INTERNAL: i32 = 13;
+/// Try again.
+pub const UNAVAILABLE: i32 = 14;
+
+/// The name of a code, `UNAVAILABLE`; numbers beyond the standard are `UNKNOWN`.
+pub fn name(code: i32) -> &'static str {
+    match code {
+        0 => "OK",
+        1 => "CANCELLED",
+        3 => "INVALID_ARGUMENT",
+        4 => "DEADLINE_EXCEEDED",
+        5 => "NOT_FOUND",
+        6 => "ALREADY_EXISTS",
+        7 => "PERMISSION_DENIED",
+        8 => "RESOURCE_EXHAUSTED",
+        9 => "FAILED_PRECONDITION",
+        10 => "ABORTED",
+        11 => "OUT_OF_RANGE",
+        12 => "UNIMPLEMENTED",
+        13 => "INTERNAL",
+        14 => "UNAVAILABLE",
+        15 => "DATA_LOSS",
+        16 => "UNAUTHENTICATED",
+        _ => "UNKNOWN",
+    }
+}

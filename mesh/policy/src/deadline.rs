@@ -1,0 +1,164 @@
+//! `grpc-timeout`, and the instant a call ends.
+
+use std::time::{Duration, Instant};
+
+/// The instant a call ends, or never. Every operation on it makes it earlier or leaves it alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// No deadline.
+    pub const NEVER: Self = Self(None);
+
+    /// The earlier of what the caller asked for (`grpc-timeout`) and what is configured, from `now`.
+    pub fn starting(now: Instant, caller: Option<Duration>, configured: Option<Duration>) -> Self {
+        let never = Self::NEVER;
+        never.at_most(now, caller).at_most(now, configured)
+    }
+
+    /// Ends the call after `timeout` at the latest.
+    pub fn at_most(self, now: Instant, timeout: Option<Duration>) -> Self {
+        // An instant too far for the clock is no deadline.
+        let other = timeout.and_then(|timeout| now.checked_add(timeout));
+        match (self.0, other) {
+            (Some(own), Some(other)) => Self(Some(own.min(other))),
+            (own, other) => Self(own.or(other)),
+        }
+    }
+
+    /// When the call ends. `None`: never.
+    pub fn instant(self) -> Option<Instant> {
+        self.0
+    }
+
+    /// How much time is left. `None`: no deadline; zero: it has passed.
+    pub fn remaining(self, now: Instant) -> Option<Duration> {
+        self.0.map(|end| end.saturating_duration_since(now))
+    }
+
+    /// Whether the deadline has passed.
+    pub fn has_passed(self, now: Instant) -> bool {
+        self.0.is_some_and(|end| end <= now)
+    }
+}
+
+/// Reads the value of a `grpc-timeout` header: at most eight digits and a unit. `None` if it is not
+/// one, as gRPC servers treat it.
+pub fn parse_timeout(value: &str) -> Option<Duration> {
+    let unit_at = value.len().checked_sub(1)?;
+    let (digits, unit) = value.split_at_checked(unit_at)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+/// Writes a `grpc-timeout` value: the finest unit whose amount fits in eight digits, rounded down so
+/// that the next hop never has more time than this one. Zero becomes `1n`: the spec wants a positive
+/// amount.
+pub fn format_timeout(timeout: Duration) -> String {
+    const LARGEST: u128 = 99_999_999;
+    let nanos = timeout.as_nanos();
+    let units = [
+        ('n', 1),
+        ('u', 1_000),
+        ('m', 1_000_000),
+        ('S', 1_000_000_000),
+        ('M', 60_000_000_000),
+        ('H', 3_600_000_000_000),
+    ];
+    for (unit, size) in units {
+        let amount = nanos / size;
+        if amount <= LARGEST {
+            return format!("{}{unit}", amount.max(1));
+        }
+    }
+    format!("{LARGEST}H")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_unit_is_read() {
+        let expected = [
+            ("2H", Duration::from_secs(7200)),
+            ("3M", Duration::from_secs(180)),
+            ("4S", Duration::from_secs(4)),
+            ("250m", Duration::from_millis(250)),
+            ("6u", Duration::from_micros(6)),
+            ("7n", Duration::from_nanos(7)),
+        ];
+        for (text, timeout) in expected {
+            assert_eq!(parse_timeout(text), Some(timeout), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_timeout_is_ignored() {
+        for text in ["", "S", "1", "1s", "+1S", "-1S", "123456789S", "1.5S", " 1S", "1é"] {
+            assert_eq!(parse_timeout(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_smaller_of_both_timeouts_wins() {
+        let now = Instant::now();
+        let secs = |secs| Some(Duration::from_secs(secs));
+        assert_eq!(Deadline::starting(now, secs(2), secs(5)).remaining(now), secs(2));
+        assert_eq!(Deadline::starting(now, secs(9), secs(5)).remaining(now), secs(5));
+        assert_eq!(Deadline::starting(now, None, None).remaining(now), None);
+        let passed = now + Duration::from_secs(3);
+        assert!(Deadline::starting(now, secs(2), None).has_passed(passed));
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_timeout_never_grows_and_loses_little(nanos in 1u64..=u64::MAX) {
+            let timeout = Duration::from_nanos(nanos);
+            let read = parse_timeout(&format_timeout(timeout)).expect("we wrote it");
+            prop_assert!(read <= timeout);
+            prop_assert!(timeout - read <= timeout / 100_000);
+        }
+
+        #[test]
+        fn a_deadline_never_grows_over_hops(
+            caller in proptest::option::of(0u64..10_000_000_000),
+            hops in proptest::collection::vec((0u64..1_000_000_000, proptest::option::of(0u64..10_000_000_000)), 1..6),
+        ) {
+            let mut now = Instant::now();
+            let mut header = caller.map(|nanos| format_timeout(Duration::from_nanos(nanos)));
+            let mut end = header.as_deref().and_then(parse_timeout).map(|timeout| now + timeout);
+            for (spent, configured) in hops {
+                let configured = configured.map(Duration::from_nanos);
+                let asked = header.as_deref().and_then(parse_timeout);
+                let deadline = Deadline::starting(now, asked, configured);
+                now += Duration::from_nanos(spent);
+                if let (Some(before), Some(after)) = (end, deadline.instant()) {
+                    prop_assert!(after <= before + Duration::from_nanos(1));
+                }
+                prop_assert!(end.is_none() || deadline.instant().is_some());
+                end = deadline.instant();
+                header = deadline.remaining(now).map(format_timeout);
+                if deadline.has_passed(now) { break; }
+            }
+        }
+
+        #[test]
+        fn reading_never_panics(text in ".*") {
+            let _ = parse_timeout(&text);
+        }
+    }
+}

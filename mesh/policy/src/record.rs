@@ -1,0 +1,159 @@
+//! The decision record: the one truth about why a call went where it went.
+
+use std::{fmt, net::SocketAddr};
+
+use weft_model::dataplane::Endpoint;
+
+use crate::code;
+
+/// Why a call ended the way it did, as in `google.rpc.ErrorInfo.reason` (domain `weft.mesh`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The workload's own answer, whatever its status, or none yet.
+    #[default]
+    Answered,
+    /// The mesh file has no service of that authority.
+    UnknownService,
+    /// No configuration has come from the control plane yet.
+    NoConfiguration,
+    /// The service has no endpoint that takes calls.
+    NoHealthyEndpoint,
+    /// No connection to an endpoint, or its identity was not the expected one.
+    UpstreamConnectFailed,
+    /// The connection or the stream broke after the request was sent.
+    UpstreamReset,
+    /// The endpoint's answer was no valid gRPC response.
+    UpstreamProtocolError,
+    /// All connections to the endpoint are full.
+    TooManyStreams,
+    /// The deadline passed.
+    DeadlineExceeded,
+    /// No caller rule allows it.
+    CallerNotAllowed,
+    /// The sidecar cannot reach the workload beside it.
+    WorkloadUnreachable,
+    /// The workload is shutting down.
+    Draining,
+    /// The request is not one a gRPC client sends.
+    BadRequest,
+    /// The caller went away.
+    Cancelled,
+}
+
+impl Reason {
+    /// The name on the wire, `NO_HEALTHY_ENDPOINT`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "ANSWERED",
+            Self::UnknownService => "UNKNOWN_SERVICE",
+            Self::NoConfiguration => "NO_CONFIGURATION",
+            Self::NoHealthyEndpoint => "NO_HEALTHY_ENDPOINT",
+            Self::UpstreamConnectFailed => "UPSTREAM_CONNECT_FAILED",
+            Self::UpstreamReset => "UPSTREAM_RESET",
+            Self::UpstreamProtocolError => "UPSTREAM_PROTOCOL_ERROR",
+            Self::TooManyStreams => "TOO_MANY_STREAMS",
+            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::CallerNotAllowed => "CALLER_NOT_ALLOWED",
+            Self::WorkloadUnreachable => "WORKLOAD_UNREACHABLE",
+            Self::Draining => "DRAINING",
+            Self::BadRequest => "BAD_REQUEST",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// The status code that goes with it.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Answered => code::OK,
+            Self::UnknownService => code::UNIMPLEMENTED,
+            Self::NoConfiguration
+            | Self::NoHealthyEndpoint
+            | Self::UpstreamConnectFailed
+            | Self::UpstreamReset
+            | Self::WorkloadUnreachable
+            | Self::Draining => code::UNAVAILABLE,
+            Self::TooManyStreams => code::RESOURCE_EXHAUSTED,
+            Self::DeadlineExceeded => code::DEADLINE_EXCEEDED,
+            Self::CallerNotAllowed => code::PERMISSION_DENIED,
+            Self::UpstreamProtocolError | Self::BadRequest => code::INTERNAL,
+            Self::Cancelled => code::CANCELLED,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A call the data plane itself answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// The status code callers see.
+    pub code: i32,
+    /// What callers read: lower case, no full stop, no secrets.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with its message and the reason's code.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            code: reason.code(),
+            message: message.into(),
+        }
+    }
+}
+
+/// What was decided about one call. Logs, metrics and error details all read it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecisionRecord {
+    /// The authority that was called, `payments:7070`.
+    pub target: String,
+    /// The path, `/sockshop.payments.v1.PaymentService/Authorize`.
+    pub method: String,
+    /// The method rule that applied: `sockshop.payments.v1.PaymentService/Authorize`, a service, `*`,
+    /// or `none`; inbound, the caller rule.
+    pub rule: String,
+    /// The endpoint of the last attempt.
+    pub endpoint: Option<Endpoint>,
+    /// Attempts that may have reached a workload, the first included.
+    pub attempts: u32,
+    /// Attempts that provably reached no workload and were sent elsewhere.
+    pub transparent_retries: u32,
+    /// Why the call ended this way.
+    pub reason: Reason,
+}
+
+impl DecisionRecord {
+    /// The last endpoint's workload name, or `-`.
+    pub fn instance(&self) -> &str {
+        self.endpoint
+            .as_ref()
+            .map_or("-", |endpoint| &endpoint.instance)
+    }
+
+    /// The last endpoint's address.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().map(|endpoint| endpoint.address)
+    }
+
+    /// The facts of the record, as error details carry them.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        let mut facts = vec![
+            ("target", self.target.clone()),
+            ("method", self.method.clone()),
+            ("rule", self.rule.clone()),
+            ("attempts", self.attempts.to_string()),
+        ];
+        if let Some(endpoint) = &self.endpoint {
+            facts.push(("endpoint", endpoint.instance.clone()));
+        }
+        facts
+    }
+}
