@@ -1,2 +1,36 @@
-//! See the crate documentation.
-fn main() {}
+//! The binary `weft`: up, check, status, logs, stop, and the long-running parts.
+//!
+//! Start reading at [`up`]: it plans processes from the mesh file, starts and supervises them. The
+//! others read what it writes into the data folder ([`data`]). `control`, `proxy` and `edge` are
+//! crates of their own; `weft up` starts this same binary with those commands.
+
+mod args;
+mod check;
+mod data;
+mod http_get;
+mod locate;
+mod logs;
+mod status;
+mod stop;
+mod system;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(args) => up::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Logs(args) => logs::run(&args),
+        Command::Stop(args) => stop::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,251 @@
+//! `weft status`, and the table of processes.
+
+use std::{fmt::Write as _, process::ExitCode, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    args::StatusArgs,
+    data::{self, DataFolder, Process, State},
+    http_get, locate, system,
+};
+
+/// Prints what runs; exit code 1 if nothing does or something is not ready.
+///
+/// # Errors
+///
+/// If the state cannot be read.
+pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let data = DataFolder::new(locate::data_folder(&args.place)?);
+    let Some(state) = data.state()?.filter(State::is_running) else {
+        if args.json {
+            println!("{}", json!({ "running": false, "data": data.path() }));
+        } else {
+            println!("nothing runs in {}\n  help: weft up", data.path().display());
+        }
+        return Ok(ExitCode::FAILURE);
+    };
+    let (ready, control) = weft_runtime::runtime()?.block_on(ask(&state));
+    let all = ready.iter().all(|ready| *ready);
+    if args.json {
+        println!("{}", to_json(&state, &data, &ready, control));
+    } else {
+        let is_ready = |process: &Process| {
+            let index = state
+                .processes
+                .iter()
+                .position(|other| other.name == process.name);
+            index.is_some_and(|index| ready[index])
+        };
+        println!("  mesh     {}", state.mesh.display());
+        println!("  edge     {}", state.edge);
+        println!("  data     {}", data.path().display());
+        println!("  control  http://{}/status\n", state.control);
+        print!("{}", table(&state, is_ready));
+        match &control {
+            Some(control) => print!("{}", configuration(control)),
+            None => {
+                println!("\n  the control plane does not answer; everything goes on as configured")
+            }
+        }
+    }
+    Ok(if all {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Asks every process whether it is ready, and control for its view, all at once.
+async fn ask(state: &State) -> (Vec<bool>, Option<Value>) {
+    let polls: Vec<_> = state
+        .processes
+        .iter()
+        .map(|process| {
+            let admin = process
+                .ports
+                .get("admin")
+                .copied()
+                .filter(|_| process.live_pid().is_some());
+            tokio::spawn(async move {
+                let Some(admin) = admin else { return false };
+                http_get::get(admin, "/readyz")
+                    .await
+                    .is_ok_and(|(status, _)| status.is_success())
+            })
+        })
+        .collect();
+    let control = http_get::get(state.control, "/status").await;
+    let mut ready = Vec::new();
+    for poll in polls {
+        ready.push(poll.await.unwrap_or(false));
+    }
+    (
+        ready,
+        control
+            .ok()
+            .and_then(|(_, body)| serde_json::from_slice(&body).ok()),
+    )
+}
+
+fn to_json(state: &State, data: &DataFolder, ready: &[bool], control: Option<Value>) -> Value {
+    let processes: Vec<_> = state
+        .processes
+        .iter()
+        .zip(ready)
+        .map(|(process, ready)| {
+            let pid = process.live_pid();
+            json!({
+                "name": process.name,
+                "service": process.service,
+                "pid": pid,
+                "ready": ready,
+                "uptimeSeconds": pid.map(|_| uptime(process).as_secs()),
+                "restarts": process.restarts,
+                "memoryBytes": pid.and_then(system::resident_bytes),
+                "ports": process.ports,
+                "identity": process.identity,
+                "log": process.log,
+            })
+        })
+        .collect();
+    json!({
+        "running": true,
+        "pid": state.pid,
+        "mesh": state.mesh,
+        "edge": state.edge,
+        "data": data.path(),
+        "processes": processes,
+        "control": control,
+    })
+}
+
+fn uptime(process: &Process) -> Duration {
+    Duration::from_secs(data::unix_seconds().saturating_sub(process.started_at))
+}
+
+/// One line a process, and the memory of all.
+pub fn table(state: &State, is_ready: impl Fn(&Process) -> bool) -> String {
+    let mut rows = vec![
+        [
+            "PROCESS", "PID", "READY", "UP", "RESTARTS", "MEMORY", "LISTENS", "IDENTITY",
+        ]
+        .map(str::to_owned),
+    ];
+    let mut total = 0;
+    for process in &state.processes {
+        let pid = process.live_pid();
+        let memory = pid.and_then(system::resident_bytes);
+        total += memory.unwrap_or_default();
+        rows.push([
+            process.name.clone(),
+            pid.map_or("-".to_owned(), |pid| pid.to_string()),
+            if is_ready(process) { "yes" } else { "no" }.to_owned(),
+            pid.map_or("-".to_owned(), |_| short(uptime(process))),
+            process.restarts.to_string(),
+            memory.map_or("-".to_owned(), mebibytes),
+            listens(process),
+            process.identity.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].len())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..8).map(width).collect();
+    let mut out = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        let _ = writeln!(out, "  {}", cells.join("  ").trim_end());
+    }
+    let _ = writeln!(
+        out,
+        "  {} processes, {} in all",
+        state.processes.len(),
+        mebibytes(total)
+    );
+    out
+}
+
+/// The address others use: a sidecar's inbound listener, else the process's own.
+fn listens(process: &Process) -> String {
+    let address = process
+        .ports
+        .get("inbound")
+        .or_else(|| process.ports.get("listen"));
+    address.map_or("-".to_owned(), ToString::to_string)
+}
+
+/// What control says about the configuration its clients have accepted.
+fn configuration(control: &Value) -> String {
+    let mut out = String::new();
+    if let Some(version) = control["version"].as_str() {
+        let _ = writeln!(out, "\n  configuration {version}");
+    }
+    let Some(clients) = control["clients"].as_array() else {
+        return out;
+    };
+    for client in clients {
+        let text = |name: &str| client[name].as_str().unwrap_or("-").to_owned();
+        let nack = client["nack"]
+            .as_str()
+            .map(|why| format!("  REFUSED: {why}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "    {:<24} ACKed {}{nack}",
+            text("node"),
+            text("acked")
+        );
+    }
+    out
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MB", bytes.div_ceil(1 << 20))
+}
+
+fn short(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds @ 60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        seconds => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short() {
+        let shown = [5, 65, 3_700].map(|seconds| short(Duration::from_secs(seconds)));
+        assert_eq!(shown, ["5s", "1m05s", "1h01m"]);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_pid() {
+        let state = State {
+            pid: 1,
+            start_ticks: 1,
+            mesh: Default::default(),
+            ready: true,
+            edge: String::new(),
+            control: ([127, 0, 0, 1], 1).into(),
+            processes: vec![Process {
+                name: "edge".to_owned(),
+                pid: Some(1),
+                start_ticks: Some(0),
+                ..Process::default()
+            }],
+        };
+        let table = table(&state, |_| false);
+        assert!(table.contains("  edge     -    no     -   0"), "{table}");
+    }
+}

@@ -1,0 +1,313 @@
+//! `weft up`: builds, starts, watches and drains everything in the mesh file.
+//!
+//! [`plan`] decides what to start, [`supervise`] keeps one process running, this file orders them:
+//! control first, then everything else; at the end edge, services, sidecars, control.
+
+mod board;
+mod build;
+mod detach;
+mod plan;
+mod ports;
+mod progress;
+mod ready;
+mod screen;
+mod signals;
+mod stale;
+mod supervise;
+mod upkeep;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::bail;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use weft_model::Mesh;
+
+use self::{
+    board::Board,
+    plan::{Kind, Plan, Spec},
+    progress::Progress,
+    supervise::{Context, Event},
+};
+use crate::{
+    args::UpArgs,
+    data::{DataFolder, Process, State},
+    locate, logs, system,
+};
+
+/// How many lines of a log an error shows.
+const LOG_LINES: usize = 15;
+
+/// Runs the mesh until it is asked to stop.
+///
+/// # Errors
+///
+/// Whatever kept it from starting; nothing is left running then.
+pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
+    let file = locate::mesh_file(args.place.mesh.as_deref())?;
+    let mesh = match Mesh::checked(&file, contracts::pool()) {
+        Ok(mesh) => mesh,
+        Err(problems) => {
+            if args.json {
+                println!("{}", problems.to_json());
+            }
+            eprintln!("{problems}\nnothing was started");
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    for name in &args.only {
+        if !mesh.services.contains_key(name) {
+            let known: Vec<_> = mesh.services.keys().map(String::as_str).collect();
+            bail!(
+                "--only {name}: no such service\n  help: there are {}",
+                known.join(", ")
+            );
+        }
+    }
+    let workspace = locate::workspace(&file)?;
+    let data = DataFolder::new(locate::data_folder(&args.place)?);
+    data.create()?;
+    let progress = Progress::new();
+    let packages = plan::packages(&mesh, &args.only);
+    if args.detach {
+        build_programs(&packages, args, &workspace, &progress)?;
+        return detach::run(args, &mesh, &data, &progress);
+    }
+    let lock = data.lock()?;
+    stale::clean(&data, &progress)?;
+    // Before the build: nobody wants to wait for that to learn of a taken port.
+    ports::FreePorts::default().demand(args.listen.unwrap_or(mesh.edge.listen))?;
+    let programs = build_programs(&packages, args, &workspace, &progress)?;
+    let plan = plan::plan(&mesh, args, &data, &workspace, &programs)?;
+    let result =
+        weft_runtime::runtime()?.block_on(Running::run(args, &mesh, &data, plan, &progress));
+    drop(lock);
+    result
+}
+
+fn build_programs(
+    packages: &[&str],
+    args: &UpArgs,
+    workspace: &Path,
+    progress: &Progress,
+) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+    if args.no_build {
+        build::siblings(packages)
+    } else {
+        build::build(packages, workspace, progress)
+    }
+}
+
+/// The processes of one run.
+struct Running<'a> {
+    context: Context,
+    events: mpsc::Receiver<Event>,
+    progress: &'a Progress,
+    supervisors: Vec<(Kind, CancellationToken, tokio::task::JoinHandle<()>)>,
+}
+
+impl<'a> Running<'a> {
+    async fn run(
+        args: &UpArgs,
+        mesh: &Mesh,
+        data: &DataFolder,
+        plan: Plan,
+        progress: &'a Progress,
+    ) -> anyhow::Result<ExitCode> {
+        let (events_sender, events) = mpsc::channel(64);
+        let board = Board::new(data.clone(), first_state(mesh, &plan)?)?;
+        let mut running = Self {
+            context: Context {
+                board: Arc::new(board),
+                token_key: Arc::new(weft_identity::token::load_or_create_key(&plan.token_key)?),
+                events: events_sender,
+                started: CancellationToken::new(),
+                kill: CancellationToken::new(),
+                grace: args.grace,
+            },
+            events,
+            progress,
+            supervisors: Vec::new(),
+        };
+        let asked = signals::watch(running.context.kill.clone())?;
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(upkeep::rotate_logs(
+            plan.specs.iter().map(|spec| spec.log.clone()).collect(),
+        ));
+
+        let started = std::time::Instant::now();
+        let result = tokio::select! {
+            result = running.start(args, &plan) => result,
+            () = asked.cancelled() => Err(anyhow::anyhow!("stopped before everything was ready")),
+        };
+        if let Err(error) = result {
+            progress.update("draining");
+            running.drain().await;
+            progress.line("");
+            return Err(error.context("the mesh could not be started; nothing is left running"));
+        }
+        running.context.started.cancel();
+        running.context.board.change_all(|state| state.ready = true);
+        progress.line(&format!(
+            "ready in {:.1} s",
+            started.elapsed().as_secs_f32()
+        ));
+        screen::show(mesh, &running.context.board.state(), args, data, false);
+
+        running.watch(&asked).await;
+        progress
+            .line("draining: edge, services, sidecars, control (Ctrl-C again ends them at once)");
+        running.drain().await;
+        progress.line("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Starts control, then the rest, and waits until all are ready.
+    async fn start(&mut self, args: &UpArgs, plan: &Plan) -> anyhow::Result<()> {
+        let deadline = tokio::time::Instant::now() + args.ready_timeout;
+        let (control, others): (Vec<&Spec>, Vec<&Spec>) = plan
+            .specs
+            .iter()
+            .partition(|spec| spec.kind == Kind::Control);
+        for stage in [control, others] {
+            for spec in &stage {
+                self.supervise((*spec).clone());
+            }
+            self.wait_ready(&stage, deadline, args).await?;
+        }
+        Ok(())
+    }
+
+    fn supervise(&mut self, spec: Spec) {
+        let (kind, stop) = (spec.kind, CancellationToken::new());
+        let supervisor = supervise::supervise(spec, self.context.clone(), stop.clone());
+        self.supervisors
+            .push((kind, stop, tokio::spawn(supervisor)));
+    }
+
+    async fn wait_ready(
+        &mut self,
+        stage: &[&Spec],
+        deadline: tokio::time::Instant,
+        args: &UpArgs,
+    ) -> anyhow::Result<()> {
+        let board = Arc::clone(&self.context.board);
+        let waiting = ready::wait(stage, &board, self.progress);
+        tokio::pin!(waiting);
+        loop {
+            tokio::select! {
+                () = &mut waiting => return Ok(()),
+                event = self.events.recv() => match event {
+                    Some(Event::GaveUp { name, why }) => {
+                        bail!("{name} does not start: it {why}\n{}", last_lines(&board.state(), &name));
+                    }
+                    Some(event) => tell(self.progress, &event),
+                    None => bail!("the supervisors are gone"),
+                },
+                () = tokio::time::sleep_until(deadline) => {
+                    let state = board.state();
+                    let missing: Vec<_> = stage
+                        .iter()
+                        .map(|spec| spec.name.as_str())
+                        .filter(|name| state.processes.iter().any(|p| p.name == *name && !p.ready))
+                        .collect();
+                    let lines: Vec<_> =
+                        missing.iter().take(3).map(|name| last_lines(&state, name)).collect();
+                    bail!(
+                        "not ready after {:?}: {}\n{}",
+                        args.ready_timeout, missing.join(", "), lines.join("\n")
+                    );
+                }
+            }
+        }
+    }
+
+    /// Reports restarts until somebody asks to stop.
+    async fn watch(&mut self, asked: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = asked.cancelled() => return,
+                event = self.events.recv() => match event {
+                    Some(event) => tell(self.progress, &event),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Drains kind by kind and waits until every process has ended.
+    async fn drain(mut self) {
+        // Supervisors that still report must not wait for a reader.
+        self.events.close();
+        for kind in [Kind::Edge, Kind::Service, Kind::Sidecar, Kind::Control] {
+            let (now, later): (Vec<_>, Vec<_>) = self
+                .supervisors
+                .into_iter()
+                .partition(|(of, _, _)| *of == kind);
+            self.supervisors = later;
+            for (_, stop, _) in &now {
+                stop.cancel();
+            }
+            for (_, _, supervisor) in now {
+                let _ = supervisor.await;
+            }
+        }
+    }
+}
+
+fn tell(progress: &Progress, event: &Event) {
+    if let Event::Restarts { name, why, pause } = event {
+        progress.line(&format!(
+            "{name} {why}; starting it again in {:.1} s",
+            pause.as_secs_f32()
+        ));
+    }
+}
+
+/// The end of a process's log, for an error.
+fn last_lines(state: &State, name: &str) -> String {
+    let Some(process) = state.processes.iter().find(|process| process.name == name) else {
+        return String::new();
+    };
+    let lines = logs::tail(&process.log, LOG_LINES);
+    let path = process.log.display();
+    if lines.is_empty() {
+        return format!("  {path} is empty");
+    }
+    let lines: Vec<_> = lines.iter().map(|line| format!("  | {line}")).collect();
+    format!("  the last lines of {path}:\n{}", lines.join("\n"))
+}
+
+fn first_state(mesh: &Mesh, plan: &Plan) -> anyhow::Result<State> {
+    let pid = std::process::id();
+    let mut edge = plan.edge;
+    if edge.ip().is_unspecified() {
+        edge.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let process = |spec: &Spec| Process {
+        name: spec.name.clone(),
+        service: spec.service.clone(),
+        exe: match spec.program.file_name() {
+            Some(name) if !spec.own_program => PathBuf::from(name),
+            _ => spec.program.clone(),
+        },
+        identity: spec.identity.clone(),
+        ports: spec.ports.clone(),
+        log: spec.log.clone(),
+        ..Process::default()
+    };
+    Ok(State {
+        pid,
+        start_ticks: system::start_ticks(pid).unwrap_or_default(),
+        mesh: std::path::absolute(&mesh.source.name)?,
+        ready: false,
+        edge: format!("http://{edge}"),
+        control: plan.control_admin,
+        processes: plan.specs.iter().map(process).collect(),
+    })
+}

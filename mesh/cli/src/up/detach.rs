@@ -1,0 +1,75 @@
+//! `weft up --detach`: the same in the background.
+
+use std::{
+    env,
+    fs::OpenOptions,
+    os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use weft_model::Mesh;
+
+use super::{progress::Progress, screen};
+use crate::{args::UpArgs, data::DataFolder, logs};
+
+/// Starts `weft up` in the background and returns once it is ready.
+///
+/// # Errors
+///
+/// If it ends before.
+pub fn run(
+    args: &UpArgs,
+    mesh: &Mesh,
+    data: &DataFolder,
+    progress: &Progress,
+) -> anyhow::Result<ExitCode> {
+    let path = data.log("up");
+    let log = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    let own = env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--detach");
+    let mut child = Command::new(env::current_exe().context("this program cannot be found")?)
+        .args(own)
+        .env_remove("EXIT_ON_STDIN_CLOSE")
+        .stdin(Stdio::null())
+        // The screen is shown here.
+        .stdout(Stdio::null())
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .context("weft up cannot be started")?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let lines = logs::tail(&path, 60).join("\n");
+            bail!("weft up in the background ended with {status}:\n{lines}");
+        }
+        // Written as a whole, so never half read; a state of an earlier run has another pid.
+        if let Ok(Some(state)) = data.state()
+            && state.pid == child.id()
+        {
+            if state.ready {
+                screen::show(mesh, &state, args, data, true);
+                return Ok(ExitCode::SUCCESS);
+            }
+            let ready = state
+                .processes
+                .iter()
+                .filter(|process| process.ready)
+                .count();
+            progress.update(&format!(
+                "{ready}/{} processes are ready",
+                state.processes.len()
+            ));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
