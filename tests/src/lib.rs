@@ -1,6 +1,8 @@
 //! The whole system, run for real: `tests/` holds one file per promise.
 
 pub mod http;
+pub mod sdk;
 pub mod shop;
+pub mod tools;
 
 pub use shop::{Customer, Shop, order, until};
