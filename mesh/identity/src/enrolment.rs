@@ -1,0 +1,300 @@
+//! Getting a certificate from the control plane, and the next one in time.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use contracts::istio::v1::auth::{
+    IstioCertificateRequest, istio_certificate_service_client::IstioCertificateServiceClient,
+};
+use rand::Rng;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rustls::{
+    ClientConfig,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject},
+};
+use tonic::{Code, Request, Status, metadata::MetadataValue};
+
+use crate::{
+    ControlUri, Expected, Identity, InvalidCertificate, Svid, TrustBundle, bootstrap_client_config,
+    channel, client_config,
+};
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// A suspended machine stops the monotonic clock that timers run on, so the wall clock is asked often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+
+/// Why this process has no certificate and will not get one by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnrolmentError {
+    /// The file with the token.
+    #[error("cannot read token file {}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The token holds a character that cannot be sent.
+    #[error("the token in {} is not printable ASCII", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The control plane says no; asking again changes nothing. A new start with a new token does.
+    #[error("the control plane refuses to certify this workload: {0}")]
+    Refused(String),
+    /// The local part: key, request or TLS configuration.
+    #[error("cannot make a certificate request")]
+    Local(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// How one attempt ended.
+enum Attempt {
+    Later(String),
+    Never(EnrolmentError),
+}
+
+/// Where and how this process gets its certificates. Keys are made in memory and stay there.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    control: ControlUri,
+    bundle: TrustBundle,
+    token_file: PathBuf,
+    ttl: Duration,
+}
+
+impl Enrolment {
+    /// Certificates from the control plane at `control`, which must prove service account `control` to
+    /// `bundle`. The token in `token_file` is read at each use, so it may be replaced.
+    pub fn new(control: ControlUri, bundle: TrustBundle, token_file: PathBuf) -> Self {
+        Self {
+            control,
+            bundle,
+            token_file,
+            ttl: Duration::ZERO,
+        }
+    }
+
+    /// Asks for another life than the authority's default. The authority may cut it.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Gets the first certificate, by token. Waits as long as the control plane is away.
+    ///
+    /// Cancel safe: nothing is kept but the token, which the next call would spend on another key.
+    ///
+    /// # Errors
+    /// If the token cannot be read or is refused.
+    pub async fn enrol(&self) -> Result<Arc<Identity>, EnrolmentError> {
+        let svid = self.by_token_until_answered().await?;
+        tracing::info!(identity = %svid.id(), "certificate issued");
+        Ok(Identity::new(svid, self.bundle.clone()))
+    }
+
+    /// Renews the certificate of `identity` at half of its life, for ever. While the control plane is
+    /// away the old one serves; once that has expired, the token is tried again.
+    ///
+    /// Cancel safe. Ends only with an error.
+    ///
+    /// # Errors
+    /// If the certificate has expired and the token is no longer good: the process should end, so that
+    /// whoever started it starts it again with a new token.
+    pub async fn keep_renewed(
+        &self,
+        identity: Arc<Identity>,
+    ) -> Result<Infallible, EnrolmentError> {
+        loop {
+            let issued = SystemTime::now();
+            let end = identity.svid().not_after();
+            let half = end.duration_since(issued).unwrap_or_default() / 2;
+            sleep_until(issued + half.mul_f64(rand::rng().random_range(0.9..1.1))).await;
+            let svid = self.renewed(&identity).await?;
+            identity.replace(svid);
+            tracing::info!(identity = %identity.id(), "certificate renewed");
+        }
+    }
+
+    async fn renewed(&self, identity: &Arc<Identity>) -> Result<Svid, EnrolmentError> {
+        let expected = Expected::ServiceAccount("control".to_owned());
+        let tls = client_config(identity, expected).map_err(local)?;
+        let mut backoff = Backoff::default();
+        loop {
+            if identity.svid().is_expired(SystemTime::now()) {
+                tracing::warn!(identity = %identity.id(), "certificate expired, using the token");
+                return self.by_token_until_answered().await;
+            }
+            let key = RequestKey::generate()?;
+            match self.ask(&key, Arc::clone(&tls), None).await {
+                Ok(svid) => return Ok(svid),
+                Err(Attempt::Later(reason) | Attempt::Never(EnrolmentError::Refused(reason))) => {
+                    tracing::warn!(%reason, "certificate not renewed, trying again");
+                }
+                Err(Attempt::Never(error)) => return Err(error),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn by_token_until_answered(&self) -> Result<Svid, EnrolmentError> {
+        let expected = Expected::ServiceAccount("control".to_owned());
+        let tls = bootstrap_client_config(self.bundle.clone(), expected).map_err(local)?;
+        // One key for all attempts: the token is spent on the first key the control plane sees.
+        let key = RequestKey::generate()?;
+        let mut backoff = Backoff::default();
+        loop {
+            let token = self.token()?;
+            match self.ask(&key, Arc::clone(&tls), Some(&token)).await {
+                Ok(svid) => return Ok(svid),
+                Err(Attempt::Never(error)) => return Err(error),
+                Err(Attempt::Later(reason)) => {
+                    tracing::warn!(control = %self.control, %reason, "no certificate yet, trying again");
+                }
+            }
+            backoff.wait().await;
+        }
+    }
+
+    fn token(&self) -> Result<String, EnrolmentError> {
+        std::fs::read_to_string(&self.token_file)
+            .map(|token| token.trim().to_owned())
+            .map_err(|source| EnrolmentError::TokenFile {
+                path: self.token_file.clone(),
+                source,
+            })
+    }
+
+    async fn ask(
+        &self,
+        key: &RequestKey,
+        tls: Arc<ClientConfig>,
+        token: Option<&str>,
+    ) -> Result<Svid, Attempt> {
+        let mut request = Request::new(IstioCertificateRequest {
+            csr: key.csr.clone(),
+            validity_duration: i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX),
+            metadata: None,
+        });
+        if let Some(token) = token {
+            let value = MetadataValue::try_from(format!("Bearer {token}")).map_err(|_| {
+                Attempt::Never(EnrolmentError::Token {
+                    path: self.token_file.clone(),
+                })
+            })?;
+            request.metadata_mut().insert("authorization", value);
+        }
+        let mut client = IstioCertificateServiceClient::new(channel(&self.control, tls));
+        let answer = tokio::time::timeout(CALL_TIMEOUT, client.create_certificate(request))
+            .await
+            .map_err(|_| Attempt::Later("no answer in 10 s".to_owned()))?
+            .map_err(|status| classify(&status))?;
+        svid(&answer.into_inner().cert_chain, key)
+            .map_err(|error| Attempt::Later(format!("the answer is not usable: {error}")))
+    }
+}
+
+/// A key in memory and the request that proves its possession.
+struct RequestKey {
+    key: KeyPair,
+    csr: String,
+}
+
+impl RequestKey {
+    fn generate() -> Result<Self, EnrolmentError> {
+        let key = KeyPair::generate().map_err(local)?;
+        // The authority takes the name from the token or the connection, so the request has none.
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let csr = params
+            .serialize_request(&key)
+            .and_then(|csr| csr.pem())
+            .map_err(local)?;
+        Ok(Self { key, csr })
+    }
+}
+
+/// The root, which comes last, is not presented: peers have it.
+fn svid(chain: &[String], key: &RequestKey) -> Result<Svid, InvalidCertificate> {
+    let presented = match chain {
+        [_, _, ..] => &chain[..chain.len() - 1],
+        _ => chain,
+    };
+    let presented = presented
+        .iter()
+        .flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| InvalidCertificate::Unreadable {
+            what: "the certificate chain",
+        })?;
+    let key = PrivatePkcs8KeyDer::from(key.key.serialize_der());
+    Svid::new(presented, key.into())
+}
+
+fn classify(status: &Status) -> Attempt {
+    match status.code() {
+        Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::InvalidArgument
+        | Code::FailedPrecondition
+        | Code::Unimplemented => {
+            Attempt::Never(EnrolmentError::Refused(status.message().to_owned()))
+        }
+        _ => Attempt::Later(describe(status)),
+    }
+}
+
+/// The message of `status` and of what caused it, innermost last.
+fn describe(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = status.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn local(error: impl Error + Send + Sync + 'static) -> EnrolmentError {
+    EnrolmentError::Local(Box::new(error))
+}
+
+async fn sleep_until(time: SystemTime) {
+    while let Ok(left) = time.duration_since(SystemTime::now()) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+    }
+}
+
+/// Exponential, with full jitter over the upper half.
+struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(FIRST_BACKOFF)
+    }
+}
+
+impl Backoff {
+    async fn wait(&mut self) {
+        let jittered = self.0.mul_f64(rand::rng().random_range(0.5..1.0));
+        tokio::time::sleep(jittered).await;
+        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
+    }
+}
