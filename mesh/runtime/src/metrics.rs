@@ -13,8 +13,6 @@ use prometheus_client::{
 
 mod process;
 
-pub use prometheus_client;
-
 static GLOBAL: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
 /// A shared handle on a registry. Cloning gives the same registry.

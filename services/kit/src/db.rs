@@ -1,0 +1,366 @@
+//! One database, SQLite or PostgreSQL, behind one set of methods.
+//!
+//! The same SQL text runs on both: `$1` placeholders, `BIGINT` for numbers, money and microseconds,
+//! `TEXT` for ids, `BYTEA` for bytes, `BOOLEAN`, `CAST(SUM(x) AS BIGINT)`, no `CURRENT_TIMESTAMP`.
+//!
+//! **Write transactions run one after the other**, on SQLite because it has one writer, on PostgreSQL
+//! by a lock of the whole database. So a transaction sees everything that was committed before it,
+//! read-then-write needs no row locks, nothing has to be retried for a conflict, and the outbox's
+//! order is the order of commits. The price: a transaction must be short and must not wait for
+//! another service. Reads outside a transaction run in parallel and never wait for writers.
+
+mod open;
+mod statement;
+mod value;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use sqlx::{
+    FromRow, PgPool, Postgres, SqlSafeStr, SqlStr, Sqlite, SqlitePool, Transaction,
+    postgres::PgRow, sqlite::SqliteRow,
+};
+use tokio::sync::{Notify, OwnedMutexGuard};
+
+pub use open::Durability;
+pub use sqlx::{AssertSqlSafe, migrate::Migrator};
+pub use value::Value;
+
+use crate::StoreError;
+use statement::Rows;
+
+/// How long a transaction waits for its turn.
+const WRITE_WAIT: Duration = Duration::from_secs(5);
+/// Any number that nobody else uses in the database.
+const WRITE_LOCK: i64 = 0x7765_6674_6b69_7400;
+
+/// Something a row turns into: a `#[derive(sqlx::FromRow)]` struct or a tuple, such as `(i64,)`.
+pub trait Row: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
+
+impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{}
+
+/// A database. Cloning gives the same one.
+#[derive(Clone)]
+pub struct Db {
+    pool: Pool,
+    writer: Arc<tokio::sync::Mutex<()>>,
+    appended: Arc<Notify>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Pg(PgPool),
+}
+
+impl Db {
+    /// Opens the database at `url` (`sqlite:///path/file.db` or `postgres://...`), creates the file and
+    /// its folder if missing, and brings the schema up to date: the kit's own tables and `migrations`
+    /// (`sqlx::migrate!()`), each under its own table of versions. Several processes may do this at the
+    /// same time. A committed transaction survives a power loss.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is wrong, the database does not answer or a migration fails.
+    pub fn open<'a>(
+        url: &'a str,
+        migrations: &'a Migrator,
+    ) -> BoxFuture<'a, Result<Self, StoreError>> {
+        Self::open_with(url, migrations, Durability::Full)
+    }
+
+    /// Like [`Db::open`], with less durability for data that may be lost at a power loss.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::open`].
+    pub fn open_with<'a>(
+        url: &'a str,
+        migrations: &'a Migrator,
+        durability: Durability,
+    ) -> BoxFuture<'a, Result<Self, StoreError>> {
+        Box::pin(async move {
+            let pool = open::open(url, migrations, durability).await?;
+            Ok(Self {
+                pool,
+                writer: Arc::default(),
+                appended: Arc::default(),
+            })
+        })
+    }
+
+    /// Starts a write transaction; it waits for its turn, at most 5 s. Dropping the transaction
+    /// without [`Tx::commit`] undoes it.
+    ///
+    /// # Errors
+    ///
+    /// If the turn does not come or the database does not answer.
+    pub fn begin(&self) -> BoxFuture<'_, Result<Tx, StoreError>> {
+        Box::pin(async move {
+            let started = tokio::time::timeout(WRITE_WAIT, self.begin_in_turn()).await;
+            started.unwrap_or(Err(StoreError::Busy(WRITE_WAIT)))
+        })
+    }
+
+    async fn begin_in_turn(&self) -> Result<Tx, StoreError> {
+        // The turn inside this process is taken first: who waits holds no connection.
+        let turn = Arc::clone(&self.writer).lock_owned().await;
+        let inner = match &self.pool {
+            Pool::Sqlite(pool) => Inner::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Pool::Pg(pool) => {
+                let mut transaction = pool.begin().await?;
+                sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                    .bind(WRITE_LOCK)
+                    .execute(&mut *transaction)
+                    .await?;
+                Inner::Pg(transaction)
+            }
+        };
+        Ok(Tx {
+            inner,
+            appended: None,
+            notify: Arc::clone(&self.appended),
+            _turn: turn,
+        })
+    }
+
+    /// Runs one changing statement in its own transaction; returns the number of rows it touched.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses it or does not answer.
+    pub fn execute(
+        &self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let sql = sql.into_sql_str();
+        Box::pin(async move {
+            let mut tx = self.begin().await?;
+            let touched = tx.run(sql, params).await?;
+            tx.commit().await?;
+            Ok(touched)
+        })
+    }
+
+    /// Reads all rows.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses the statement, does not answer, or a row does not fit `T`.
+    pub async fn fetch_all<T: Row>(
+        &self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.rows(sql.into_sql_str(), params);
+        rows.await?.decode()
+    }
+
+    /// Reads the first row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::fetch_all`].
+    pub async fn fetch_optional<T: Row>(
+        &self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> Result<Option<T>, StoreError> {
+        let rows = self.rows(sql.into_sql_str(), params);
+        rows.await?.decode_first()
+    }
+
+    /// Reads the first row; there must be one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Db::fetch_all`], and if there is no row.
+    pub async fn fetch_one<T: Row>(
+        &self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> Result<T, StoreError> {
+        let rows = self.rows(sql.into_sql_str(), params);
+        rows.await?
+            .decode_first()?
+            .ok_or(StoreError::Statement(sqlx::Error::RowNotFound))
+    }
+
+    fn rows(&self, sql: SqlStr, params: Vec<Value>) -> BoxFuture<'_, Result<Rows, StoreError>> {
+        Box::pin(async move {
+            Ok(match &self.pool {
+                Pool::Sqlite(pool) => {
+                    Rows::Sqlite(statement::sqlite(sql, params).fetch_all(pool).await?)
+                }
+                Pool::Pg(pool) => Rows::Pg(statement::pg(sql, params).fetch_all(pool).await?),
+            })
+        })
+    }
+
+    /// Waits until a transaction of this process added an event to the outbox.
+    pub(crate) fn appended(&self) -> &Notify {
+        &self.appended
+    }
+
+    /// `sqlite` or `postgresql`.
+    pub fn kind(&self) -> &'static str {
+        match self.pool {
+            Pool::Sqlite(_) => "sqlite",
+            Pool::Pg(_) => "postgresql",
+        }
+    }
+
+    /// Waits for open connections to be given back and closes them; later calls fail.
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            match &self.pool {
+                Pool::Sqlite(pool) => pool.close().await,
+                Pool::Pg(pool) => pool.close().await,
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Db")
+            .field("kind", &self.kind())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A write transaction. Nothing it does is there before [`Tx::commit`] returned.
+pub struct Tx {
+    // Dropped first, so that the connection starts to roll back before the turn is given on.
+    inner: Inner,
+    appended: Option<()>,
+    notify: Arc<Notify>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+enum Inner {
+    Sqlite(Transaction<'static, Sqlite>),
+    Pg(Transaction<'static, Postgres>),
+}
+
+impl Tx {
+    /// Runs a changing statement; returns the number of rows it touched.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses it or does not answer. The transaction is lost then on PostgreSQL; do
+    /// not go on with it.
+    pub fn execute(
+        &mut self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let sql = sql.into_sql_str();
+        Box::pin(self.run(sql, params))
+    }
+
+    async fn run(&mut self, sql: SqlStr, params: Vec<Value>) -> Result<u64, StoreError> {
+        Ok(match &mut self.inner {
+            Inner::Sqlite(tx) => statement::sqlite(sql, params)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected(),
+            Inner::Pg(tx) => statement::pg(sql, params)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected(),
+        })
+    }
+
+    /// Reads all rows, also those of `INSERT ... RETURNING`.
+    ///
+    /// # Errors
+    ///
+    /// If the database refuses the statement, does not answer, or a row does not fit `T`.
+    pub async fn fetch_all<T: Row>(
+        &mut self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.rows(sql.into_sql_str(), params);
+        rows.await?.decode()
+    }
+
+    /// Reads the first row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tx::fetch_all`].
+    pub async fn fetch_optional<T: Row>(
+        &mut self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> Result<Option<T>, StoreError> {
+        let rows = self.rows(sql.into_sql_str(), params);
+        rows.await?.decode_first()
+    }
+
+    /// Reads the first row; there must be one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tx::fetch_all`], and if there is no row.
+    pub async fn fetch_one<T: Row>(
+        &mut self,
+        sql: impl SqlSafeStr,
+        params: Vec<Value>,
+    ) -> Result<T, StoreError> {
+        let rows = self.rows(sql.into_sql_str(), params);
+        rows.await?
+            .decode_first()?
+            .ok_or(StoreError::Statement(sqlx::Error::RowNotFound))
+    }
+
+    fn rows(&mut self, sql: SqlStr, params: Vec<Value>) -> BoxFuture<'_, Result<Rows, StoreError>> {
+        Box::pin(async move {
+            Ok(match &mut self.inner {
+                Inner::Sqlite(tx) => {
+                    Rows::Sqlite(statement::sqlite(sql, params).fetch_all(&mut **tx).await?)
+                }
+                Inner::Pg(tx) => Rows::Pg(statement::pg(sql, params).fetch_all(&mut **tx).await?),
+            })
+        })
+    }
+
+    pub(crate) fn mark_appended(&mut self) {
+        self.appended = Some(());
+    }
+
+    /// Makes the transaction's changes durable and visible.
+    ///
+    /// # Errors
+    ///
+    /// If the database does not answer: the changes may be there or not, so the caller must be able to
+    /// ask again (see [`crate::idempotency`]).
+    pub fn commit(self) -> BoxFuture<'static, Result<(), StoreError>> {
+        Box::pin(async move {
+            let Self {
+                inner,
+                appended,
+                notify,
+                _turn,
+            } = self;
+            match inner {
+                Inner::Sqlite(tx) => tx.commit().await?,
+                Inner::Pg(tx) => tx.commit().await?,
+            }
+            if appended.is_some() {
+                notify.notify_waiters();
+            }
+            Ok(())
+        })
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,322 @@
+//! The consumer of another service's events.
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::weft::events::v1::{
+    Event, StreamEventsRequest, event_service_client::EventServiceClient,
+};
+use rand::Rng as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tracing::{Instrument as _, field};
+
+use crate::{Db, StoreError, Tx, Upstream, call, params, time};
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+const TRIES: i64 = 5;
+
+/// What happens for an event.
+#[tonic::async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Deals with one event. All it changes must be changed through `tx`: the consumer's place moves in
+    /// the same transaction, so the effect happens once. It must not wait for other services.
+    ///
+    /// # Errors
+    ///
+    /// Any error undoes the transaction. A [`StoreError`] that may pass is tried again for as long as
+    /// it takes; anything else a few times, then the event is parked and the next one comes.
+    async fn handle(&self, tx: &mut Tx, event: &Event) -> anyhow::Result<()>;
+}
+
+/// Reads the events of one service into this one's database, each with its effect exactly once. Any
+/// number of processes on the same database may do so at the same time.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    name: String,
+    source: String,
+    types: Vec<String>,
+    tries: i64,
+    upstream: Upstream,
+    db: Db,
+}
+
+/// An event that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Parked {
+    /// The consumer that gave it up.
+    pub consumer: String,
+    /// The service it came from.
+    pub source: String,
+    /// Its sequence there.
+    pub sequence: i64,
+    /// Its type.
+    pub event_type: String,
+    /// What it is about.
+    pub event_key: String,
+    /// The last error.
+    pub error: String,
+    /// When, in microseconds since 1970.
+    pub parked_at: i64,
+}
+
+/// The events that were given up, oldest first, at most 1,000.
+///
+/// # Errors
+///
+/// If the database does not answer.
+pub async fn parked(db: &Db) -> Result<Vec<Parked>, StoreError> {
+    let sql = "SELECT consumer, source, sequence, event_type, event_key, error, parked_at \
+               FROM kit_parked ORDER BY parked_at, sequence LIMIT 1000";
+    db.fetch_all(sql, params![]).await
+}
+
+impl Consumer {
+    /// A consumer called `name` of the events of `upstream`, with its place in `db`. `source` is the
+    /// plain name of the service, such as `orders`: with `name` it is the key of the place, so neither
+    /// may change later.
+    pub fn new(name: &str, source: &str, upstream: Upstream, db: Db) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: source.to_owned(),
+            types: Vec::new(),
+            tries: TRIES,
+            upstream,
+            db,
+        }
+    }
+
+    /// Only events of these types (full message names). Default: all.
+    #[must_use]
+    pub fn types<'a>(mut self, types: impl IntoIterator<Item = &'a str>) -> Self {
+        self.types = types.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// How often an event is tried before it is parked. Default: 5.
+    #[must_use]
+    pub fn tries(mut self, tries: u32) -> Self {
+        self.tries = i64::from(tries.max(1));
+        self
+    }
+
+    /// Consumes until `token` is cancelled. While the source cannot be reached it tries again, with
+    /// growing pauses of at most 5 s.
+    ///
+    /// # Errors
+    ///
+    /// Never by itself; the type fits [`crate::Server::with_task`].
+    pub async fn run(self, handler: impl Handler, token: CancellationToken) -> anyhow::Result<()> {
+        let handler: Arc<dyn Handler> = Arc::new(handler);
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            let started = Instant::now();
+            let streamed = tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                streamed = call::without_deadline(self.stream(&*handler)) => streamed,
+            };
+            let dealt = match streamed {
+                Ok(dealt) => dealt,
+                Err((dealt, reason)) => {
+                    tracing::warn!(
+                        consumer = self.name,
+                        source = self.source,
+                        reason,
+                        "event stream broke, reconnecting"
+                    );
+                    dealt
+                }
+            };
+            // A stream that did something, or lived, was not refused.
+            if dealt > 0 || started.elapsed() > MAX_BACKOFF {
+                backoff = FIRST_BACKOFF;
+            }
+            let pause = backoff.mul_f64(rand::rng().random_range(0.5..1.0));
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+            tokio::select! {
+                () = token.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Reads one stream to its end; returns how many events were dealt with.
+    async fn stream(&self, handler: &dyn Handler) -> Result<u64, (u64, String)> {
+        let mut dealt = 0;
+        let after_sequence = self
+            .place()
+            .await
+            .map_err(|error| (dealt, error.to_string()))?;
+        let request = StreamEventsRequest {
+            after_sequence,
+            types: self.types.clone(),
+        };
+        let mut client = EventServiceClient::new(self.upstream.clone());
+        let broke =
+            |dealt, status: Status| (dealt, format!("{:?}: {}", status.code(), status.message()));
+        let stream = client.stream_events(request).await;
+        let mut stream = stream.map_err(|status| broke(dealt, status))?.into_inner();
+        tracing::debug!(
+            consumer = self.name,
+            source = self.source,
+            after_sequence,
+            "streaming events"
+        );
+        while let Some(next) = stream
+            .message()
+            .await
+            .map_err(|status| broke(dealt, status))?
+        {
+            let Some(event) = next.event else { continue };
+            if let Err(error) = self.deal_with(handler, &event).await {
+                return Err((dealt, format!("{error:#}")));
+            }
+            dealt += 1;
+        }
+        Ok(dealt)
+    }
+
+    /// Tries until the event is dealt with or parked.
+    async fn deal_with(&self, handler: &dyn Handler, event: &Event) -> anyhow::Result<()> {
+        let span = tracing::info_span!(
+            "event",
+            otel.name = format!("consume {}", event.r#type),
+            otel.kind = "consumer",
+            otel.status_code = field::Empty,
+            event.sequence = event.sequence,
+            event.key = event.key,
+        );
+        weft_runtime::trace::resume(&event.traceparent, &span);
+        let recorded = span.clone();
+        async {
+            let mut pause = FIRST_BACKOFF;
+            loop {
+                let Err(error) = self.try_once(handler, event).await else {
+                    return Ok(());
+                };
+                recorded.record("otel.status_code", "ERROR");
+                let transient = error
+                    .downcast_ref::<StoreError>()
+                    .is_some_and(StoreError::is_transient);
+                // A store that is away is nobody's fault: the stream is read again later.
+                if transient || self.give_up(event, &error).await? {
+                    return if transient { Err(error) } else { Ok(()) };
+                }
+                tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+                pause = (pause * 2).min(MAX_BACKOFF);
+            }
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn try_once(&self, handler: &dyn Handler, event: &Event) -> anyhow::Result<()> {
+        let mut tx = self.db.begin().await?;
+        if self.locked_place(&mut tx).await?.0 >= event.sequence {
+            return Ok(());
+        }
+        handler.handle(&mut tx, event).await?;
+        self.move_place(&mut tx, event.sequence).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Counts a failure; parks the event and returns true if it was the last one. The count is in the
+    /// database: an event that kills the process comes to its end too.
+    async fn give_up(&self, event: &Event, error: &anyhow::Error) -> Result<bool, StoreError> {
+        let mut tx = self.db.begin().await?;
+        let (sequence, failures) = self.locked_place(&mut tx).await?;
+        if sequence >= event.sequence {
+            // Another process has dealt with it meanwhile.
+            return Ok(true);
+        }
+        let failures = failures + 1;
+        let reason = format!("{error:#}");
+        let last = failures >= self.tries;
+        if last {
+            self.park(&mut tx, event, &reason).await?;
+            self.move_place(&mut tx, event.sequence).await?;
+        } else {
+            let sql = "UPDATE kit_cursors SET failures = $3 WHERE consumer = $1 AND source = $2";
+            tx.execute(sql, params![&self.name, &self.source, failures])
+                .await?;
+        }
+        tx.commit().await?;
+        let (consumer, source, key) = (&self.name, &self.source, &event.key);
+        if last {
+            tracing::error!(
+                consumer,
+                source,
+                event.sequence,
+                key,
+                reason,
+                "event parked"
+            );
+        } else {
+            tracing::warn!(
+                consumer,
+                source,
+                event.sequence,
+                key,
+                failures,
+                reason,
+                "event failed"
+            );
+        }
+        Ok(last)
+    }
+
+    async fn park(&self, tx: &mut Tx, event: &Event, reason: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO kit_parked (consumer, source, sequence, id, event_type, event_key, \
+                   payload, error, parked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let payload = event
+            .payload
+            .as_ref()
+            .map(|any| any.value.clone())
+            .unwrap_or_default();
+        let values = params![
+            &self.name,
+            &self.source,
+            event.sequence,
+            &event.id,
+            &event.r#type,
+            &event.key,
+            payload,
+            reason,
+            time::now_micros()
+        ];
+        tx.execute(sql, values).await?;
+        Ok(())
+    }
+
+    async fn place(&self) -> Result<i64, StoreError> {
+        let sql = "SELECT sequence FROM kit_cursors WHERE consumer = $1 AND source = $2";
+        let row = self
+            .db
+            .fetch_optional::<(i64,)>(sql, params![&self.name, &self.source])
+            .await?;
+        Ok(row.map_or(0, |(sequence,)| sequence))
+    }
+
+    /// The place and the failures at the event behind it.
+    async fn locked_place(&self, tx: &mut Tx) -> Result<(i64, i64), StoreError> {
+        let insert = "INSERT INTO kit_cursors (consumer, source, sequence, failures, updated_at) \
+                      VALUES ($1, $2, 0, 0, $3) ON CONFLICT (consumer, source) DO NOTHING";
+        tx.execute(
+            insert,
+            params![&self.name, &self.source, time::now_micros()],
+        )
+        .await?;
+        let sql = "SELECT sequence, failures FROM kit_cursors WHERE consumer = $1 AND source = $2";
+        tx.fetch_one(sql, params![&self.name, &self.source]).await
+    }
+
+    async fn move_place(&self, tx: &mut Tx, sequence: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE kit_cursors SET sequence = $3, failures = 0, updated_at = $4 \
+                   WHERE consumer = $1 AND source = $2";
+        let values = params![&self.name, &self.source, sequence, time::now_micros()];
+        tx.execute(sql, values).await?;
+        Ok(())
+    }
+}
