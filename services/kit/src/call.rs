@@ -136,27 +136,27 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn outgoing_time_is_what_is_left() {
         let none = HeaderMap::new();
         assert_eq!(outgoing_timeout(&none), Some(DEFAULT_TIMEOUT));
-        let deadline = Instant::now() + Duration::from_secs(2);
-        serve(Some(deadline), async {
-            tokio::time::advance(Duration::from_millis(500)).await;
-            assert_eq!(outgoing_timeout(&none), Some(Duration::from_millis(1500)));
-            assert_eq!(
-                outgoing_timeout(&headers("9S")),
-                Some(Duration::from_millis(1500))
-            );
+        let left = Duration::from_secs(20);
+        serve(Some(Instant::now() + left), async {
+            assert!(outgoing_timeout(&none).is_some_and(|time| time < left));
+            assert!(outgoing_timeout(&headers("90S")).is_some_and(|time| time < left));
             assert_eq!(
                 outgoing_timeout(&headers("1S")),
                 Some(Duration::from_secs(1))
             );
             with_deadline(Duration::from_secs(60), async {
-                assert_eq!(remaining(), Some(Duration::from_millis(1500)));
+                assert!(remaining().is_some_and(|time| time < left));
             })
             .await;
             without_deadline(async { assert_eq!(outgoing_timeout(&none), None) }).await;
+        })
+        .await;
+        serve(Some(Instant::now()), async {
+            assert_eq!(remaining(), Some(Duration::ZERO))
         })
         .await;
     }

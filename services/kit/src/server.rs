@@ -241,8 +241,8 @@ impl Server {
         let closing = CancellationToken::new();
         let ended = tokio::select! {
             () = accept(&listener, app, &mut connections, &closing, state.drain_start(token)) => Ok(()),
-            Some(ended) = background.join_next() => unexpected_end(ended),
-            Some(ended) = admin_port.join_next() => unexpected_end(ended),
+            ended = first_unexpected_end(&mut background, &state.drain) => ended,
+            ended = first_unexpected_end(&mut admin_port, &state.drain) => ended,
         };
         state.set_serving(false).await;
         drop(listener);
@@ -313,14 +313,22 @@ async fn bind(address: SocketAddr, name: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {name} {address}"))
 }
 
-fn unexpected_end(
-    ended: Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>,
+type Ended = (&'static str, anyhow::Result<()>);
+
+/// Resolves when a task fails, or ends without having been asked to.
+async fn first_unexpected_end(
+    tasks: &mut JoinSet<Ended>,
+    drain: &CancellationToken,
 ) -> anyhow::Result<()> {
-    match ended {
-        Ok((name, Ok(()))) => Err(anyhow::anyhow!("task {name} ended before the service")),
-        Ok((name, Err(error))) => Err(error.context(format!("task {name} failed"))),
-        Err(panicked) => Err(anyhow::Error::new(panicked).context("a task panicked")),
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok((_, Ok(()))) if drain.is_cancelled() => {}
+            Ok((name, Ok(()))) => anyhow::bail!("task {name} ended before the service"),
+            Ok((name, Err(error))) => return Err(error.context(format!("task {name} failed"))),
+            Err(panicked) => return Err(anyhow::Error::new(panicked).context("a task panicked")),
+        }
     }
+    std::future::pending().await
 }
 
 async fn accept(
@@ -377,7 +385,7 @@ async fn connection(stream: tokio::net::TcpStream, app: Guard, closing: Cancella
     }
 }
 
-async fn housekeeping(db: Db, drain: CancellationToken) -> (&'static str, anyhow::Result<()>) {
+async fn housekeeping(db: Db, drain: CancellationToken) -> Ended {
     loop {
         tokio::select! {
             () = drain.cancelled() => return ("housekeeping", Ok(())),

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use contracts::weft::events::v1::{
     Event, StreamEventsRequest, event_service_client::EventServiceClient,
 };
-use rand::Rng as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -132,7 +131,7 @@ impl Consumer {
             if dealt > 0 || started.elapsed() > MAX_BACKOFF {
                 backoff = FIRST_BACKOFF;
             }
-            let pause = backoff.mul_f64(rand::rng().random_range(0.5..1.0));
+            let pause = jittered(backoff);
             backoff = (backoff * 2).min(MAX_BACKOFF);
             tokio::select! {
                 () = token.cancelled() => return Ok(()),
@@ -203,7 +202,7 @@ impl Consumer {
                 if transient || self.give_up(event, &error).await? {
                     return if transient { Err(error) } else { Ok(()) };
                 }
-                tokio::time::sleep(pause.mul_f64(rand::rng().random_range(0.5..1.0))).await;
+                tokio::time::sleep(jittered(pause)).await;
                 pause = (pause * 2).min(MAX_BACKOFF);
             }
         }
@@ -319,4 +318,8 @@ impl Consumer {
         tx.execute(sql, values).await?;
         Ok(())
     }
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..1.0))
 }
