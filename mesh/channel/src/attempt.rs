@@ -13,13 +13,15 @@ use crate::{
 };
 
 /// What came back, and the stream it occupies.
-pub(crate) struct Answer {
-    pub(crate) outcome: Outcome,
-    pub(crate) response: Option<(Response<Incoming>, Lease)>,
+pub struct Answer {
+    /// How the attempt ended so far.
+    pub outcome: Outcome,
+    /// Present if response headers came that can be forwarded.
+    pub response: Option<(Response<Incoming>, Lease)>,
 }
 
 /// Sends the request and waits for response headers.
-pub(crate) async fn send(pool: &Pool, key: &Key, request: Request<AttemptBody>) -> Answer {
+pub async fn send(pool: &Pool, key: &Key, request: Request<AttemptBody>) -> Answer {
     let mut lease = match pool.lease(key).await {
         Ok(lease) => lease,
         Err(ConnectError::Full) => {

@@ -21,7 +21,7 @@ use crate::{
     headers,
     pool::{Key, Lease},
     replay::{AttemptBody, Replay},
-    response::ResponseBody,
+    response::{CallEnd as _, StatusBody},
     status,
 };
 
@@ -77,7 +77,7 @@ pub(crate) async fn call(
 }
 
 /// The failure of a call whose deadline has passed.
-pub(crate) fn deadline_exceeded() -> Failure {
+pub fn deadline_exceeded() -> Failure {
     Failure::new(Reason::DeadlineExceeded, "the deadline passed")
 }
 
@@ -163,7 +163,7 @@ async fn run(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Fail
         let key = Key {
             address: endpoint.address,
             // A target that went away since is connected to by nobody's name, which fails.
-            identity: identity.unwrap_or_default(),
+            identity: Some(identity.unwrap_or_default()),
         };
         let started = Instant::now();
         inner.metrics.attempt_started(&ending.labels);
@@ -176,16 +176,15 @@ async fn run(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Fail
         );
         let request = attempt_request(head, ending, &span);
         let answer = attempt::send(&inner.pool, &key, request).instrument(span).await;
-        if let Some(next) = settle(&inner, ending, &endpoint, answer, in_flight, started) {
-            match next {
-                Ok(arrived) => return Ok(arrived),
-                Err(Failed::For(failure)) => return Err(failure),
-                Err(Failed::Until(at)) => sleep_until(at).await,
-            }
+        match settle(ending, &endpoint, answer, in_flight, started) {
+            Ok(arrived) => return Ok(arrived),
+            Err(Failed::For(failure)) => return Err(failure),
+            Err(Failed::Until(at)) => sleep_until(at).await,
         }
     }
 }
 
+/// What a failed attempt leads to: another one, or an answer.
 enum Failed {
     Until(Instant),
     For(Failure),
@@ -236,14 +235,13 @@ fn attempt_request(
 }
 
 fn settle(
-    inner: &Arc<Inner>,
     ending: &mut Ending,
     endpoint: &Endpoint,
-    answer: Answer,
+    Answer { outcome, response }: Answer,
     in_flight: InFlight,
     started: Instant,
-) -> Option<Result<Arrived, Failed>> {
-    let Answer { outcome, response } = answer;
+) -> Result<Arrived, Failed> {
+    let inner = Arc::clone(&ending.inner);
     let now = Instant::now();
     let took = now.saturating_duration_since(started);
     inner
@@ -266,7 +264,7 @@ fn settle(
         lease,
         in_flight,
     });
-    Some(match (next, arrived) {
+    match (next, arrived) {
         (Next::RetryAt(at), _) => Err(Failed::Until(at.into())),
         (Next::Forward | Next::Fail(_), Some(arrived)) => Ok(arrived),
         (Next::Fail(failure), None) => Err(Failed::For(failure)),
@@ -274,7 +272,7 @@ fn settle(
             let message = "the upstream gave no answer";
             Err(Failed::For(Failure::new(Reason::UpstreamProtocolError, message)))
         }
-    })
+    }
 }
 
 fn attempt_status(outcome: &Outcome) -> i32 {
@@ -294,7 +292,9 @@ fn forward(mut ending: Ending, arrived: Arrived) -> Response<Body> {
     match (arrived.outcome, status) {
         (Outcome::Headers, _) => {
             ending.replay.commit();
-            let body = ResponseBody::new(body, ending, arrived.lease, arrived.in_flight);
+            let deadline = ending.call.deadline;
+            let held = (arrived.lease, arrived.in_flight);
+            let body = StatusBody::new(body, held, ending, deadline);
             Response::from_parts(head, body::boxed(body))
         }
         (Outcome::Unreached(message), _) => {

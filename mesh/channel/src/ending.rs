@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use tokio::time::Instant;
 use tracing::{Span, debug, warn};
 use weft_model::dataplane::Endpoint;
 use weft_policy::{Call, Failure, Reason, code};
 
-use crate::{Inner, metrics::MethodLabels, replay::Replay};
+use crate::{Inner, metrics::MethodLabels, replay::Replay, response::CallEnd, status};
 
-/// A call under way. Dropped before [`Ending::finish`], the call was cancelled by its caller.
+/// A call under way. Dropped before it is answered or failed, the call was cancelled by its caller.
 pub(crate) struct Ending {
     pub(crate) inner: Arc<Inner>,
     pub(crate) call: Call,
@@ -21,16 +22,6 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    /// The workload's answer is complete.
-    pub(crate) fn answered(&mut self, status: i32) {
-        self.finish(status, Reason::Answered, "");
-    }
-
-    /// The data plane gives the answer.
-    pub(crate) fn failed(&mut self, failure: &Failure) {
-        self.finish(failure.code, failure.reason, &failure.message);
-    }
-
     fn finish(&mut self, status: i32, reason: Reason, message: &str) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
@@ -81,6 +72,17 @@ impl Ending {
             Reason::Answered | Reason::Cancelled => line!(debug, "outbound call"),
             _ => line!(warn, "outbound call failed"),
         }
+    }
+}
+
+impl CallEnd for Ending {
+    fn answered(&mut self, status: i32) {
+        self.finish(status, Reason::Answered, "");
+    }
+
+    fn failed(&mut self, failure: &Failure) -> HeaderMap {
+        self.finish(failure.code, failure.reason, &failure.message);
+        status::trailers(failure, &self.call.record)
     }
 }
 

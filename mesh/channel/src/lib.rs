@@ -21,6 +21,7 @@ mod replay;
 mod response;
 mod service;
 pub mod status;
+pub mod upstream;
 
 use std::{
     collections::HashSet,
@@ -67,10 +68,11 @@ pub(crate) struct Inner {
 }
 
 impl Channel {
-    /// A channel that follows `snapshots` and proves itself as `identity`. Registers its metrics, so
-    /// one channel per `metrics`. Must be called inside a tokio runtime.
+    /// A channel that follows `snapshots` (`None` until the first has come) and proves itself as
+    /// `identity`. Registers its metrics, so one channel per `metrics`. Must be called inside a tokio
+    /// runtime.
     pub fn new(
-        mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         identity: Arc<Identity>,
         metrics: &Metrics,
     ) -> Self {
@@ -78,14 +80,16 @@ impl Channel {
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             engine: Mutex::default(),
-            pool: Pool::new(identity, tasks.clone()),
+            pool: Pool::new(Some(identity), tasks.clone()),
             metrics: ChannelMetrics::register(metrics),
             updated: watch::Sender::new(()),
             replay_quota: Arc::default(),
             _stop: stop.clone().drop_guard(),
         });
-        let first = Arc::clone(&snapshots.borrow_and_update());
-        inner.update(&first);
+        let first = snapshots.borrow_and_update().clone();
+        if let Some(first) = first {
+            inner.update(&first);
+        }
         tasks.spawn(follow(snapshots, Arc::downgrade(&inner), stop));
         Self { inner }
     }
@@ -126,7 +130,7 @@ impl Inner {
             .flat_map(|target| {
                 target.endpoints.iter().map(|endpoint| Key {
                     address: endpoint.address,
-                    identity: target.identity.clone(),
+                    identity: Some(target.identity.clone()),
                 })
             })
             .collect();
@@ -136,7 +140,7 @@ impl Inner {
 }
 
 async fn follow(
-    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     inner: Weak<Inner>,
     stop: CancellationToken,
 ) {
@@ -146,8 +150,10 @@ async fn follow(
             changed = snapshots.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,
         }
-        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let snapshot = snapshots.borrow_and_update().clone();
         let Some(inner) = inner.upgrade() else { return };
-        inner.update(&snapshot);
+        if let Some(snapshot) = snapshot {
+            inner.update(&snapshot);
+        }
     }
 }

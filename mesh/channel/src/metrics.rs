@@ -13,6 +13,28 @@ use weft_runtime::metrics::{CALL_SECONDS, Metrics};
 /// Methods beyond this many are counted as `other`: paths come from callers, memory is ours.
 const MOST_METHODS: usize = 256;
 
+/// Method names fit for a label: their number is bounded, whatever callers send.
+#[derive(Clone, Debug, Default)]
+pub struct Methods(Arc<Mutex<HashSet<Arc<str>>>>);
+
+impl Methods {
+    /// The label for a path (`/package.Service/Method`): `package.Service/Method`, or `other` once too
+    /// many were seen.
+    pub fn label(&self, path: &str) -> Arc<str> {
+        let method = path.strip_prefix('/').unwrap_or(path);
+        let mut known = self.0.lock();
+        if let Some(label) = known.get(method) {
+            return Arc::clone(label);
+        }
+        if known.len() >= MOST_METHODS {
+            return "other".into();
+        }
+        let label: Arc<str> = method.into();
+        known.insert(Arc::clone(&label));
+        label
+    }
+}
+
 /// Which method of which target.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct MethodLabels {
@@ -46,7 +68,7 @@ pub(crate) struct ChannelMetrics {
     call_seconds: Family<StatusLabels, Histogram, fn() -> Histogram>,
     retries: Family<MethodLabels, Counter>,
     transparent_retries: Family<MethodLabels, Counter>,
-    methods: Arc<Mutex<HashSet<Arc<str>>>>,
+    methods: Methods,
 }
 
 fn call_histogram() -> Histogram {
@@ -82,25 +104,14 @@ impl ChannelMetrics {
                 "Attempts that repeated one which reached no workload.",
                 Family::default(),
             ),
-            methods: Arc::default(),
+            methods: Methods::default(),
         }
     }
 
     /// Labels for a call. `target` must be one of the mesh.
     pub(crate) fn labels(&self, target: &str, path: &str) -> MethodLabels {
-        let method = path.strip_prefix('/').unwrap_or(path);
-        let mut methods = self.methods.lock();
-        let method = match methods.get(method) {
-            Some(known) => Arc::clone(known),
-            None if methods.len() < MOST_METHODS => {
-                let new: Arc<str> = method.into();
-                methods.insert(Arc::clone(&new));
-                new
-            }
-            None => "other".into(),
-        };
         MethodLabels {
-            grpc_method: method,
+            grpc_method: self.methods.label(path),
             grpc_target: target.into(),
         }
     }

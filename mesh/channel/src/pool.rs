@@ -14,7 +14,11 @@ use futures::{FutureExt, future::BoxFuture, future::Shared};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -44,14 +48,16 @@ pub(crate) enum ConnectError {
 
 /// Where to, and who must answer: an address that another service took over is another key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) address: SocketAddr,
-    pub(crate) identity: String,
+pub struct Key {
+    /// The peer's address.
+    pub address: SocketAddr,
+    /// The SPIFFE ID the peer must prove. `None`: cleartext HTTP/2, for a workload on this machine.
+    pub identity: Option<String>,
 }
 
-/// All connections of a channel.
-pub(crate) struct Pool {
-    identity: Arc<Identity>,
+/// Connections to endpoints, made when a stream needs one.
+pub struct Pool {
+    identity: Option<Arc<Identity>>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     tasks: TaskTracker,
 }
@@ -74,7 +80,7 @@ struct Connection {
 }
 
 /// The right to one stream on a connection; counted until it is dropped.
-pub(crate) struct Lease {
+pub struct Lease {
     pub(crate) sender: SendRequest<AttemptBody>,
     streams: Arc<AtomicUsize>,
 }
@@ -86,7 +92,9 @@ impl Drop for Lease {
 }
 
 impl Pool {
-    pub(crate) fn new(identity: Arc<Identity>, tasks: TaskTracker) -> Self {
+    /// A pool that proves itself as `identity`; without one it makes cleartext connections only. Its
+    /// connections run on `tasks`.
+    pub fn new(identity: Option<Arc<Identity>>, tasks: TaskTracker) -> Self {
         Self {
             identity,
             slots: Mutex::default(),
@@ -134,10 +142,10 @@ impl Pool {
     /// with it.
     fn connect(&self, slot: &Arc<Slot>) -> Shared<BoxFuture<'static, Result<(), ConnectError>>> {
         let slot = Arc::clone(slot);
-        let identity = Arc::clone(&self.identity);
+        let identity = self.identity.clone();
         let tasks = self.tasks.clone();
         let task = self.tasks.spawn(async move {
-            let connected = match timeout(CONNECT_TIMEOUT, open(&identity, &slot.key)).await {
+            let connected = match timeout(CONNECT_TIMEOUT, open(identity, &slot.key)).await {
                 Ok(connected) => connected,
                 Err(_) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
             };
@@ -181,20 +189,32 @@ impl State {
 
 type Opened = (SendRequest<AttemptBody>, BoxFuture<'static, ()>);
 
-async fn open(identity: &Arc<Identity>, key: &Key) -> Result<Opened, String> {
+async fn open(identity: Option<Arc<Identity>>, key: &Key) -> Result<Opened, String> {
     let tcp = TcpStream::connect(key.address)
         .await
         .map_err(|error| format!("cannot connect: {error}"))?;
     let _ = tcp.set_nodelay(true);
-    let tls = handshake(identity, key, tcp).await?;
+    match (&key.identity, identity) {
+        (None, _) => http2(tcp, key).await,
+        (Some(expected), Some(identity)) => {
+            http2(handshake(&identity, expected, key.address, tcp).await?, key).await
+        }
+        (Some(_), None) => Err("this process has no identity to connect with".to_owned()),
+    }
+}
+
+async fn http2<T>(io: T, key: &Key) -> Result<Opened, String>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (sender, connection) = builder()
-        .handshake(TokioIo::new(tls))
+        .handshake(TokioIo::new(io))
         .await
         .map_err(|error| format!("HTTP/2 handshake failed: {}", chain(&error)))?;
-    let (address, expected) = (key.address, key.identity.clone());
+    let address = key.address;
     let driver = async move {
         if let Err(error) = connection.await {
-            debug!(%address, peer = expected, error = chain(&error), "connection broke");
+            debug!(%address, error = chain(&error), "upstream connection broke");
         }
     };
     Ok((sender, driver.boxed()))
@@ -202,17 +222,17 @@ async fn open(identity: &Arc<Identity>, key: &Key) -> Result<Opened, String> {
 
 async fn handshake(
     identity: &Arc<Identity>,
-    key: &Key,
+    expected: &str,
+    address: SocketAddr,
     tcp: TcpStream,
 ) -> Result<TlsStream<TcpStream>, String> {
-    let expected = SpiffeId::parse(&key.identity).map_err(|error| chain(&error))?;
-    let config =
-        client_config(identity, Expected::Id(expected)).map_err(|error| error.to_string())?;
-    let name = server_name(key.address.ip());
+    let id = SpiffeId::parse(expected).map_err(|error| chain(&error))?;
+    let config = client_config(identity, Expected::Id(id)).map_err(|error| error.to_string())?;
+    let name = server_name(address.ip());
     let tls = TlsConnector::from(config)
         .connect(name, tcp)
         .await
-        .map_err(|error| Refusal::from_io(&error, &key.identity).to_string())?;
+        .map_err(|error| Refusal::from_io(&error, expected).to_string())?;
     if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
         return Err(Refusal::Alpn.to_string());
     }

@@ -23,7 +23,7 @@ const ALL_REPLAYS_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// The request of one call. Each attempt takes its own [`AttemptBody`], which sends what earlier ones
 /// took from the caller and then goes on taking.
 #[derive(Clone)]
-pub(crate) struct Replay(Arc<Mutex<State>>);
+pub struct Replay(Arc<Mutex<State>>);
 
 struct State {
     source: Body,
@@ -61,8 +61,15 @@ impl Replay {
         })))
     }
 
+    /// Wraps a body that is sent once, whatever happens.
+    pub fn once(source: Body) -> Self {
+        let replay = Self::new(source, &Arc::default());
+        replay.commit();
+        replay
+    }
+
     /// The body of the next attempt; the attempt before stops sending.
-    pub(crate) fn attempt(&self) -> AttemptBody {
+    pub fn attempt(&self) -> AttemptBody {
         let mut state = self.0.lock();
         state.attempts += 1;
         state.current = Some(state.attempts);
@@ -88,7 +95,7 @@ impl Replay {
     }
 
     /// The call is over: whatever is still sending resets its stream with `CANCEL`.
-    pub(crate) fn cancel(&self) {
+    pub fn cancel(&self) {
         let mut state = self.0.lock();
         state.current = None;
         state.forget();
@@ -137,7 +144,7 @@ impl Drop for State {
 }
 
 /// The request body of one attempt.
-pub(crate) struct AttemptBody {
+pub struct AttemptBody {
     state: Arc<Mutex<State>>,
     attempt: u32,
     next: usize,

@@ -7,58 +7,55 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
-use weft_policy::{Failure, Reason, code};
+use weft_policy::{Failure, Reason, code, deadline::Deadline};
 
-use crate::{
-    attempt,
-    call::deadline_exceeded,
-    ending::{Ending, InFlight},
-    headers,
-    pool::{Lease, chain},
-    status,
-};
+use crate::{attempt, call::deadline_exceeded, headers, pool::chain};
+
+/// Who wants to know how a response ended.
+pub trait CallEnd: Send + Unpin + 'static {
+    /// The upstream's own trailers came, with this status.
+    fn answered(&mut self, status: i32);
+
+    /// The stream failed. Returns the trailers that take the place of the upstream's.
+    fn failed(&mut self, failure: &Failure) -> HeaderMap;
+}
 
 /// Passes frames on; a broken stream, a passed deadline and missing trailers become trailers with a
-/// status. Dropped early, it cancels the call.
-pub(crate) struct ResponseBody {
-    stream: Option<Stream>,
-    ending: Ending,
+/// status. Dropped early, it drops `end` unanswered, and resets the stream.
+pub struct StatusBody<E, H> {
+    stream: Option<(Incoming, H)>,
+    end: E,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// What a stream occupies, given back when it ends.
-struct Stream {
-    body: Incoming,
-    _lease: Lease,
-    _in_flight: InFlight,
-}
-
-impl ResponseBody {
-    pub(crate) fn new(body: Incoming, ending: Ending, lease: Lease, in_flight: InFlight) -> Self {
-        let deadline = ending.call.deadline.instant();
+impl<E: CallEnd, H> StatusBody<E, H> {
+    /// A body that gives `held` (what the stream occupies) back when the stream is over.
+    pub fn new(body: Incoming, held: H, end: E, deadline: Deadline) -> Self {
         Self {
-            stream: Some(Stream {
-                body,
-                _lease: lease,
-                _in_flight: in_flight,
-            }),
-            ending,
-            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline.into()))),
+            stream: Some((body, held)),
+            end,
+            deadline: deadline
+                .instant()
+                .map(|instant| Box::pin(sleep_until(instant.into()))),
         }
     }
 
     /// Drops the stream, which resets it if it has not ended, and answers in its place.
     fn fail(&mut self, failure: &Failure) -> Frame<Bytes> {
         self.stream = None;
-        self.ending.failed(failure);
-        Frame::trailers(status::trailers(failure, &self.ending.call.record))
+        Frame::trailers(self.end.failed(failure))
     }
 }
 
-impl http_body::Body for ResponseBody {
+impl<E, H> http_body::Body for StatusBody<E, H>
+where
+    E: CallEnd,
+    H: Send + Unpin,
+{
     type Data = Bytes;
     type Error = Infallible;
 
@@ -67,10 +64,10 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
-        let Some(stream) = &mut this.stream else {
+        let Some((stream, _)) = &mut this.stream else {
             return Poll::Ready(None);
         };
-        let failure = match Pin::new(&mut stream.body).poll_frame(cx) {
+        let failure = match Pin::new(stream).poll_frame(cx) {
             Poll::Pending => match &mut this.deadline {
                 Some(deadline) => match deadline.as_mut().poll(cx) {
                     Poll::Ready(()) => deadline_exceeded(),
@@ -83,7 +80,7 @@ impl http_body::Body for ResponseBody {
                     this.stream = None;
                     let status = headers::grpc_status(&trailers).unwrap_or(code::UNKNOWN);
                     headers::clean_response(&mut trailers);
-                    this.ending.answered(status);
+                    this.end.answered(status);
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
                 Err(frame) => return Poll::Ready(Some(Ok(frame))),

@@ -6,10 +6,14 @@ pub const OK: i32 = 0;
 pub const CANCELLED: i32 = 1;
 /// No status came, or one that has no number.
 pub const UNKNOWN: i32 = 2;
+/// The request makes no sense.
+pub const INVALID_ARGUMENT: i32 = 3;
 /// The deadline passed.
 pub const DEADLINE_EXCEEDED: i32 = 4;
 /// No rule allows the caller.
 pub const PERMISSION_DENIED: i32 = 7;
+/// Nobody has proven who is asking.
+pub const UNAUTHENTICATED: i32 = 16;
 /// A limit is reached.
 pub const RESOURCE_EXHAUSTED: i32 = 8;
 /// Nothing of that name exists.

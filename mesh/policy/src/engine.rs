@@ -120,7 +120,7 @@ pub struct Engine {
 impl Engine {
     /// Takes a new snapshot. What stays keeps its accounts; calls under way go on with what they have.
     pub fn update(&mut self, snapshot: &Snapshot) {
-        self.is_configured |= *snapshot != Snapshot::default();
+        self.is_configured = true;
         self.clusters
             .retain(|authority, _| snapshot.targets.contains_key(authority));
         for (authority, target) in &snapshot.targets {
@@ -133,7 +133,7 @@ impl Engine {
         }
     }
 
-    /// Whether a snapshot with anything in it has come.
+    /// Whether a snapshot has come.
     pub fn is_configured(&self) -> bool {
         self.is_configured
     }

@@ -75,7 +75,8 @@ impl Reason {
             Self::TooManyStreams => code::RESOURCE_EXHAUSTED,
             Self::DeadlineExceeded => code::DEADLINE_EXCEEDED,
             Self::CallerNotAllowed => code::PERMISSION_DENIED,
-            Self::UpstreamProtocolError | Self::BadRequest => code::INTERNAL,
+            Self::UpstreamProtocolError => code::INTERNAL,
+            Self::BadRequest => code::INVALID_ARGUMENT,
             Self::Cancelled => code::CANCELLED,
         }
     }
@@ -117,6 +118,8 @@ pub struct DecisionRecord {
     pub target: String,
     /// The path, `/sockshop.payments.v1.PaymentService/Authorize`.
     pub method: String,
+    /// Inbound, the verified caller.
+    pub caller: Option<String>,
     /// The method rule that applied: `sockshop.payments.v1.PaymentService/Authorize`, a service, `*`,
     /// or `none`; inbound, the caller rule.
     pub rule: String,
@@ -149,8 +152,11 @@ impl DecisionRecord {
             ("target", self.target.clone()),
             ("method", self.method.clone()),
             ("rule", self.rule.clone()),
-            ("attempts", self.attempts.to_string()),
         ];
+        match &self.caller {
+            Some(caller) => facts.push(("caller", caller.clone())),
+            None => facts.push(("attempts", self.attempts.to_string())),
+        }
         if let Some(endpoint) = &self.endpoint {
             facts.push(("endpoint", endpoint.instance.clone()));
         }

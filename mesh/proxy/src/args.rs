@@ -1,0 +1,50 @@
+//! The flags of `weft proxy`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use weft_identity::ControlUri;
+use weft_runtime::parse_duration;
+
+/// Runs the sidecar of one workload.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The workload's service, as the mesh file names it.
+    #[arg(long, env = "WEFT_SERVICE")]
+    pub service: String,
+    /// The workload's name, unique within its service, such as `orders-1`.
+    #[arg(long, env = "WEFT_INSTANCE")]
+    pub instance: String,
+    /// Where the workload serves gRPC without TLS.
+    #[arg(long, env = "WEFT_APP")]
+    pub app: SocketAddr,
+    /// Where other sidecars connect with mutual TLS. Port 0 takes a free port.
+    #[arg(long, env = "WEFT_INBOUND_LISTEN", default_value = "127.0.0.1:15006")]
+    pub inbound_listen: SocketAddr,
+    /// Where the workload sends its calls, without TLS. Keep it on loopback.
+    #[arg(long, env = "WEFT_OUTBOUND_LISTEN", default_value = "127.0.0.1:15001")]
+    pub outbound_listen: SocketAddr,
+    /// Where `/metrics`, `/healthz` and `/readyz` are.
+    #[arg(long, env = "WEFT_ADMIN_LISTEN", default_value = "127.0.0.1:15020")]
+    pub admin_listen: SocketAddr,
+    /// The address others reach the inbound listener at, if it differs from the one it is bound to.
+    #[arg(long, env = "WEFT_ADVERTISE")]
+    pub advertise: Option<SocketAddr>,
+    /// The control plane, `https://HOST:PORT`.
+    #[arg(long, env = "WEFT_CONTROL", default_value = "https://127.0.0.1:15012")]
+    pub control: ControlUri,
+    /// The roots of the trust domain, PEM.
+    #[arg(long, env = "WEFT_TRUST_BUNDLE")]
+    pub trust_bundle: PathBuf,
+    /// A file with the one-time token that proves which workload this is.
+    #[arg(long, env = "WEFT_TOKEN_FILE")]
+    pub token_file: PathBuf,
+    /// Where the last good configuration is kept for a start without the control plane.
+    #[arg(long, env = "WEFT_STATE_DIR")]
+    pub state_dir: PathBuf,
+    /// Written as JSON once the sidecar serves.
+    #[arg(long, env = "WEFT_READY_FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// How long open calls may finish after SIGTERM.
+    #[arg(long, env = "DRAIN_GRACE", default_value = "10s", value_parser = parse_duration)]
+    pub drain_grace: Duration,
+}

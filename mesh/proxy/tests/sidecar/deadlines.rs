@@ -1,0 +1,74 @@
+//! A deadline only shrinks, and its end is felt everywhere.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::{Code, Request};
+use weft_policy::deadline::parse_timeout;
+
+use crate::support::{Mesh, eventually};
+
+#[tokio::test]
+async fn the_workload_gets_the_time_that_is_left() {
+    let mesh = Mesh::new("deadlines.local");
+    let (_echo, server, _) = mesh.echo().await;
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    let mut client = caller.client().await;
+    let mut request = Request::new("header grpc-timeout".to_owned());
+    request.set_timeout(Duration::from_secs(20));
+    let left = client.call("Unary", request).await.unwrap().into_inner();
+    let left = parse_timeout(&left).unwrap();
+    assert!(left < Duration::from_secs(20) && left > Duration::from_secs(10), "{left:?}");
+
+    let mut snapshot = mesh.calling(&[server.inbound]);
+    let target = snapshot.targets.get_mut("echo:7070").unwrap();
+    for rule in &mut target.methods {
+        rule.timeout = Some(Duration::from_secs(3));
+    }
+    caller.set(snapshot);
+    eventually_configured(&mut client).await;
+}
+
+async fn eventually_configured(client: &mut crate::support::Client) {
+    for _ in 0..100 {
+        let left = client.unary("header grpc-timeout").await.unwrap();
+        if left != "-" {
+            assert!(parse_timeout(&left).unwrap() <= Duration::from_secs(3));
+            return;
+        }
+    }
+    panic!("the configured timeout never applied");
+}
+
+#[tokio::test]
+async fn expiry_is_deadline_exceeded_and_ends_the_work_at_once() {
+    let mesh = Mesh::new("deadlines.local");
+    let (echo, server, _) = mesh.echo().await;
+    let mut snapshot = mesh.calling(&[server.inbound]);
+    let target = snapshot.targets.get_mut("echo:7070").unwrap();
+    for rule in &mut target.methods {
+        rule.timeout = Some(Duration::from_millis(300));
+    }
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    caller.set(snapshot);
+    let mut client = caller.client().await;
+    eventually_configured(&mut client).await;
+
+    let started = Instant::now();
+    let status = client.unary("hang").await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    eventually("the handler is dropped", || echo.dropped_count() == 1).await;
+
+    // A stream that has begun ends with the status in its trailers.
+    let mut ticks = client.ticks("forever").await.unwrap();
+    let status = loop {
+        match ticks.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("the stream ended without a status"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+    eventually("the stream is dropped", || echo.dropped_count() == 2).await;
+}

@@ -1,0 +1,61 @@
+//! A sidecar that goes fails nobody.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+
+use crate::support::Mesh;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_replica_fails_no_call_of_any_method() {
+    let mesh = Mesh::new("drain.local");
+    let (_, first, _) = mesh.echo().await;
+    let (_, second, _) = mesh.echo().await;
+    let caller = mesh.caller("orders", &[first.inbound, second.inbound]).await;
+    let (stop, good) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut loads = Vec::new();
+    for _ in 0..8 {
+        let mut client = caller.client().await;
+        let (stop, good) = (stop.clone(), good.clone());
+        loads.push(tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                client.unary("hello").await.unwrap();
+                good.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    sleep(Duration::from_millis(100)).await;
+    // The endpoint stays in the configuration: draining alone must do.
+    first.shutdown.cancel();
+    timeout(Duration::from_secs(8), first.task).await.expect("it drains").unwrap();
+    sleep(Duration::from_millis(100)).await;
+    stop.store(true, Ordering::Relaxed);
+    for load in loads {
+        load.await.expect("no call failed");
+    }
+    assert!(good.load(Ordering::Relaxed) > 100);
+}
+
+#[tokio::test]
+async fn a_call_under_way_is_finished() {
+    let mesh = Mesh::new("drain.local");
+    let (echo, server, _) = mesh.echo().await;
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    let mut client = caller.client().await;
+    let mut ticks = client.ticks("100").await.unwrap();
+    ticks.message().await.unwrap();
+    server.shutdown.cancel();
+    let mut count = 1;
+    while let Some(_tick) = ticks.message().await.unwrap() {
+        count += 1;
+    }
+    assert_eq!(count, 100);
+    timeout(Duration::from_secs(8), server.task).await.expect("it drains").unwrap();
+    assert_eq!(echo.dropped_count(), 0);
+}

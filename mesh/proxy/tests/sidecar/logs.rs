@@ -1,0 +1,62 @@
+//! What the sidecars log, kept for tests to read.
+
+use std::{
+    io,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tracing_subscriber::fmt::MakeWriter;
+
+static LINES: LazyLock<Arc<Mutex<String>>> = LazyLock::new(|| {
+    let lines: Arc<Mutex<String>> = Arc::default();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(Writer(Arc::clone(&lines)));
+    let _ = tracing::subscriber::set_global_default(subscriber.finish());
+    lines
+});
+
+#[derive(Clone)]
+struct Writer(Arc<Mutex<String>>);
+
+impl io::Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().push_str(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Writer {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+pub fn capture() {
+    LazyLock::force(&LINES);
+}
+
+/// Waits for a line with all of `parts`.
+pub async fn line(parts: &[&str]) -> String {
+    for _ in 0..200 {
+        let found = LINES
+            .lock()
+            .lines()
+            .find(|line| parts.iter().all(|part| line.contains(part)))
+            .map(str::to_owned);
+        if let Some(line) = found {
+            return line;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("no log line with {parts:?} in:\n{}", LINES.lock());
+}

@@ -1,0 +1,12 @@
+//! Real sidecars around a real gRPC workload: real listeners, real TLS, no control plane. Each file is
+//! one promise.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod calls;
+mod deadlines;
+mod drain;
+mod echo;
+mod identity;
+mod logs;
+mod retries;
+mod support;

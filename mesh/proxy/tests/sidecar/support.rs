@@ -1,0 +1,232 @@
+//! A mesh without a control plane: a certificate authority, sidecars, and snapshots made by hand.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Uri;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Response, Status, Streaming,
+    client::Grpc,
+    codegen::http::uri::PathAndQuery,
+    transport::{Channel, Endpoint as TonicEndpoint},
+};
+use tonic_prost::ProstCodec;
+use weft_identity::{CertificateAuthority, Identity, SpiffeId, TrustDomain};
+use weft_model::dataplane::{
+    AuthzRule, Endpoint, Inbound, MethodMatch, MethodRule, RetryPolicy, RetryThrottling, Snapshot,
+    Target,
+};
+use weft_proxy::{Grace, Listeners, Sidecar, Workload};
+use weft_runtime::metrics::Metrics;
+
+use crate::{echo::Echo, logs};
+
+pub const AUTHORITY: &str = "echo:7070";
+
+pub struct Mesh {
+    authority: CertificateAuthority,
+    trust_domain: TrustDomain,
+    _dir: TempDir,
+}
+
+impl Mesh {
+    pub fn new(trust_domain: &str) -> Self {
+        logs::capture();
+        let dir = tempfile::tempdir().unwrap();
+        let trust_domain = TrustDomain::new(trust_domain).unwrap();
+        Self {
+            authority: CertificateAuthority::open(dir.path(), &trust_domain).unwrap(),
+            trust_domain,
+            _dir: dir,
+        }
+    }
+
+    pub fn id(&self, account: &str) -> SpiffeId {
+        SpiffeId::workload(&self.trust_domain, "shop", account).unwrap()
+    }
+
+    pub fn identity(&self, account: &str) -> Arc<Identity> {
+        let svid = self.authority.issue(&self.id(account), Duration::from_secs(600)).unwrap();
+        Identity::new(svid, self.authority.bundle().clone())
+    }
+
+    /// A target at `endpoints` whose method `Safe` is retried.
+    pub fn target(&self, endpoints: &[SocketAddr]) -> Target {
+        let rule = |method: Option<&str>, retry_policy| MethodRule {
+            matches: MethodMatch {
+                service: method.map(|_| "test.Echo".to_owned()),
+                method: method.map(str::to_owned),
+            },
+            timeout: None,
+            retry_policy,
+        };
+        let policy = RetryPolicy {
+            max_attempts: 3,
+            initial_backoff: Duration::from_millis(10),
+            max_backoff: Duration::from_millis(50),
+            backoff_multiplier_permille: 2000,
+            retryable_status_codes: vec![14],
+        };
+        Target {
+            authority: AUTHORITY.to_owned(),
+            service: "echo".to_owned(),
+            identity: self.id("echo").to_string(),
+            methods: vec![rule(Some("Safe"), Some(policy)), rule(None, None)],
+            retry_throttling: Some(RetryThrottling {
+                max_tokens: 100,
+                token_ratio_permille: 100,
+            }),
+            outlier_detection: None,
+            endpoints: endpoints
+                .iter()
+                .enumerate()
+                .map(|(index, &address)| Endpoint {
+                    address,
+                    instance: format!("echo-{}", index + 1),
+                })
+                .collect(),
+        }
+    }
+
+    /// What the caller's sidecar knows.
+    pub fn calling(&self, endpoints: &[SocketAddr]) -> Snapshot {
+        Snapshot {
+            targets: [(AUTHORITY.to_owned(), self.target(endpoints))].into(),
+            inbound: Some(Inbound::default()),
+        }
+    }
+
+    /// What the workload's sidecar knows: `accounts` may call it.
+    pub fn allowing(&self, accounts: &[&str]) -> Snapshot {
+        let principals = accounts.iter().map(|account| self.id(account).to_string());
+        Snapshot {
+            inbound: Some(Inbound {
+                service: "echo".to_owned(),
+                deny_rules: vec![],
+                allow_rules: vec![AuthzRule {
+                    name: "friends".to_owned(),
+                    principals: principals.chain(["spiffe://none".to_owned()]).collect(),
+                    paths: vec![],
+                }],
+            }),
+            ..Snapshot::default()
+        }
+    }
+
+    pub async fn sidecar(&self, account: &str, app: SocketAddr, snapshot: Snapshot) -> Running {
+        let listen = || TcpListener::bind("127.0.0.1:0");
+        let (snapshots, followed) = watch::channel(Some(Arc::new(snapshot)));
+        let sidecar = Sidecar::new(
+            Workload {
+                service: account.to_owned(),
+                instance: format!("{account}-1"),
+                app,
+                advertise: None,
+            },
+            Listeners {
+                inbound: listen().await.unwrap(),
+                outbound: listen().await.unwrap(),
+            },
+            self.identity(account),
+            followed,
+            &Metrics::new(),
+        )
+        .unwrap();
+        let (inbound, outbound) = (sidecar.inbound_address(), sidecar.outbound_address());
+        let shutdown = CancellationToken::new();
+        let cancelled = shutdown.clone().cancelled_owned();
+        Running {
+            inbound,
+            outbound,
+            snapshots,
+            shutdown,
+            task: tokio::spawn(sidecar.run(None, cancelled, Grace::default())),
+        }
+    }
+
+    /// A workload `echo` with its sidecar, which `orders` may call.
+    pub async fn echo(&self) -> (Echo, Running, JoinHandle<()>) {
+        let echo = Echo::default();
+        let (app, task) = echo.serve(CancellationToken::new()).await;
+        let sidecar = self.sidecar("echo", app, self.allowing(&["orders"])).await;
+        (echo, sidecar, task)
+    }
+
+    /// The sidecar of `account`, which calls `echo` at `endpoints`.
+    pub async fn caller(&self, account: &str, endpoints: &[SocketAddr]) -> Running {
+        let nobody = "127.0.0.1:9".parse().unwrap();
+        self.sidecar(account, nobody, self.calling(endpoints)).await
+    }
+}
+
+/// A sidecar that runs.
+pub struct Running {
+    pub inbound: SocketAddr,
+    pub outbound: SocketAddr,
+    pub snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    pub shutdown: CancellationToken,
+    pub task: JoinHandle<()>,
+}
+
+impl Running {
+    pub fn set(&self, snapshot: Snapshot) {
+        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+    }
+
+    /// A client of `echo` behind this sidecar, as a workload would make it.
+    pub async fn client(&self) -> Client {
+        let origin: Uri = format!("http://{AUTHORITY}").parse().unwrap();
+        let endpoint = TonicEndpoint::from_shared(format!("http://{}", self.outbound)).unwrap();
+        Client(Grpc::new(endpoint.origin(origin).connect().await.unwrap()))
+    }
+}
+
+#[derive(Clone)]
+pub struct Client(pub Grpc<Channel>);
+
+impl Client {
+    pub async fn unary(&mut self, text: &str) -> Result<String, Status> {
+        self.call("Unary", Request::new(text.to_owned())).await.map(Response::into_inner)
+    }
+
+    pub async fn safe(&mut self, text: &str) -> Result<String, Status> {
+        self.call("Safe", Request::new(text.to_owned())).await.map(Response::into_inner)
+    }
+
+    pub async fn call(
+        &mut self,
+        method: &str,
+        request: Request<String>,
+    ) -> Result<Response<String>, Status> {
+        self.0.ready().await.unwrap();
+        self.0.unary(request, path(method), codec()).await
+    }
+
+    pub async fn ticks(&mut self, count: &str) -> Result<Streaming<String>, Status> {
+        self.0.ready().await.unwrap();
+        let request = Request::new(count.to_owned());
+        let response = self.0.server_streaming(request, path("Ticks"), codec()).await?;
+        Ok(response.into_inner())
+    }
+}
+
+pub fn path(method: &str) -> PathAndQuery {
+    format!("/test.Echo/{method}").parse().unwrap()
+}
+
+pub fn codec() -> ProstCodec<String, String> {
+    ProstCodec::default()
+}
+
+/// Waits until `holds`, for at most four seconds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it never came true that {what}");
+}
