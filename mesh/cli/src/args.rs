@@ -25,8 +25,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Show the logs of a service or process
     Logs(LogsArgs),
-    /// Drain and stop a running `weft up`
+    /// Drain and stop a running `weft up`, or one service of it
     Stop(StopArgs),
+    /// Start a service again that `weft stop SERVICE` stopped
+    Start(StartArgs),
 }
 
 /// Which running mesh a command is about.
@@ -110,7 +112,7 @@ pub struct StatusArgs {
   weft logs catalogue-2 -f     one process, and what it writes from now on
   weft logs edge -n 200")]
 pub struct LogsArgs {
-    /// A service (`orders`), a process (`orders-1`, `orders-1-proxy`), `edge` or `control`.
+    /// A service (`orders`), a process (`orders-1`, `orders-1-sidecar`), `edge` or `control`.
     pub name: String,
     /// Which mesh.
     #[command(flatten)]
@@ -127,12 +129,30 @@ pub struct LogsArgs {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Examples:
   weft stop
-  weft stop --data /tmp/second")]
+  weft stop --data /tmp/second
+  weft stop notifications        only this service; `weft start notifications` brings it back")]
 pub struct StopArgs {
+    /// Only this service, with its sidecars. The rest goes on.
+    pub service: Option<String>,
     /// Which mesh.
     #[command(flatten)]
     pub place: Place,
     /// How long to wait until everything has ended.
+    #[arg(long, default_value = "30s", value_parser = parse_duration, value_name = "DURATION")]
+    pub timeout: Duration,
+}
+
+/// Arguments of `weft start`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  weft stop notifications && weft start notifications")]
+pub struct StartArgs {
+    /// The service to start again.
+    pub service: String,
+    /// Which mesh.
+    #[command(flatten)]
+    pub place: Place,
+    /// How long to wait until it is ready.
     #[arg(long, default_value = "30s", value_parser = parse_duration, value_name = "DURATION")]
     pub timeout: Duration,
 }

@@ -54,13 +54,24 @@ impl DataFolder {
         self.0.join("control")
     }
 
+    /// While this file is there, `weft up` keeps the service stopped.
+    pub fn held(&self, service: &str) -> PathBuf {
+        self.0.join("held").join(service)
+    }
+
     /// Creates the folder and its parts, for their owner only.
     ///
     /// # Errors
     ///
     /// If the file system refuses.
     pub fn create(&self) -> anyhow::Result<()> {
-        for folder in [&self.0, &self.logs(), &self.control(), &self.0.join("run")] {
+        let parts = [
+            self.logs(),
+            self.control(),
+            self.0.join("run"),
+            self.0.join("held"),
+        ];
+        for folder in [&self.0].into_iter().chain(&parts) {
             create_private(folder)?;
         }
         // Databases and keys do not belong into version control.
@@ -171,8 +182,8 @@ pub struct State {
     pub mesh: PathBuf,
     /// Whether everything has been ready once.
     pub ready: bool,
-    /// The address of the edge, `http://127.0.0.1:8080`.
-    pub edge: String,
+    /// Where the edge answers.
+    pub edge: SocketAddr,
     /// The status API of the control plane.
     pub control: SocketAddr,
     /// In the order they are started.
@@ -190,7 +201,7 @@ impl State {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Process {
-    /// `orders-1`, `orders-1-proxy`, `edge`, `control`.
+    /// `orders-1`, `orders-1-sidecar`, `edge`, `control`.
     pub name: String,
     /// The service it belongs to, if any.
     pub service: Option<String>,
@@ -204,8 +215,10 @@ pub struct Process {
     pub started_at: u64,
     /// How often it was started again.
     pub restarts: u32,
-    /// Whether its own readiness check was positive once since it started.
+    /// Whether it said so when it was last asked.
     pub ready: bool,
+    /// Whether `weft stop SERVICE` keeps it stopped.
+    pub held: bool,
     /// Its SPIFFE ID, if it has one.
     pub identity: Option<String>,
     /// Its listeners by what they are for: `listen`, `inbound`, `outbound`, `admin`.

@@ -140,7 +140,7 @@ fn belongs(log: &str, name: &str) -> bool {
     };
     let replica = rest
         .strip_prefix('-')
-        .map(|rest| rest.strip_suffix("-proxy").unwrap_or(rest));
+        .map(|rest| rest.strip_suffix("-sidecar").unwrap_or(rest));
     rest.is_empty() || replica.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
@@ -150,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_service_stands_for_its_replicas_and_their_sidecars() {
-        for log in ["orders-1", "orders-1-proxy", "orders-12"] {
+        for log in ["orders-1", "orders-1-sidecar", "orders-12"] {
             assert!(belongs(log, "orders"), "{log}");
         }
         assert!(belongs("orders-1", "orders-1") && belongs("edge", "edge"));
-        for log in ["orders-archive-1", "edge", "order-1", "orders-proxy"] {
+        for log in ["orders-archive-1", "edge", "order-1", "orders-sidecar"] {
             assert!(!belongs(log, "orders"), "{log}");
         }
     }

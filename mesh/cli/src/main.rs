@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Stop(args) => stop::run(&args),
+        Command::Start(args) => stop::start(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

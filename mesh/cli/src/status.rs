@@ -26,7 +26,12 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     let (ready, control) = weft_runtime::runtime()?.block_on(ask(&state));
-    let all = ready.iter().all(|ready| *ready);
+    let wanted = state
+        .processes
+        .iter()
+        .zip(&ready)
+        .filter(|(process, _)| !process.held);
+    let all = wanted.into_iter().all(|(_, ready)| *ready);
     if args.json {
         println!("{}", to_json(&state, &data, &ready, control));
     } else {
@@ -38,7 +43,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             index.is_some_and(|index| ready[index])
         };
         println!("  mesh     {}", state.mesh.display());
-        println!("  edge     {}", state.edge);
+        println!("  edge     http://{}", state.edge);
         println!("  data     {}", data.path().display());
         println!("  control  http://{}/status\n", state.control);
         print!("{}", table(&state, is_ready));
@@ -101,6 +106,7 @@ fn to_json(state: &State, data: &DataFolder, ready: &[bool], control: Option<Val
                 "pid": pid,
                 "ready": ready,
                 "uptimeSeconds": pid.map(|_| uptime(process).as_secs()),
+                "held": process.held,
                 "restarts": process.restarts,
                 "memoryBytes": pid.and_then(system::resident_bytes),
                 "ports": process.ports,
@@ -113,7 +119,7 @@ fn to_json(state: &State, data: &DataFolder, ready: &[bool], control: Option<Val
         "running": true,
         "pid": state.pid,
         "mesh": state.mesh,
-        "edge": state.edge,
+        "edge": format!("http://{}", state.edge),
         "data": data.path(),
         "processes": processes,
         "control": control,
@@ -140,7 +146,12 @@ pub fn table(state: &State, is_ready: impl Fn(&Process) -> bool) -> String {
         rows.push([
             process.name.clone(),
             pid.map_or("-".to_owned(), |pid| pid.to_string()),
-            if is_ready(process) { "yes" } else { "no" }.to_owned(),
+            match (process.held, is_ready(process)) {
+                (true, _) => "held",
+                (false, true) => "yes",
+                (false, false) => "no",
+            }
+            .to_owned(),
             pid.map_or("-".to_owned(), |_| short(uptime(process))),
             process.restarts.to_string(),
             memory.map_or("-".to_owned(), mebibytes),
@@ -236,7 +247,7 @@ mod tests {
             start_ticks: 1,
             mesh: Default::default(),
             ready: true,
-            edge: String::new(),
+            edge: ([127, 0, 0, 1], 1).into(),
             control: ([127, 0, 0, 1], 1).into(),
             processes: vec![Process {
                 name: "edge".to_owned(),

@@ -6,6 +6,7 @@
 mod board;
 mod build;
 mod detach;
+mod hold;
 mod plan;
 mod ports;
 mod progress;
@@ -30,6 +31,7 @@ use weft_model::Mesh;
 
 use self::{
     board::Board,
+    hold::Holds,
     plan::{Kind, Plan, Spec},
     progress::Progress,
     supervise::{Context, Event},
@@ -108,6 +110,7 @@ struct Running<'a> {
     context: Context,
     events: mpsc::Receiver<Event>,
     progress: &'a Progress,
+    holds: Arc<Holds>,
     supervisors: Vec<(Kind, CancellationToken, tokio::task::JoinHandle<()>)>,
 }
 
@@ -132,10 +135,18 @@ impl<'a> Running<'a> {
             },
             events,
             progress,
+            holds: Arc::new(Holds::new(data, mesh.services.keys())?),
             supervisors: Vec::new(),
         };
         let asked = signals::watch(running.context.kill.clone())?;
         let mut upkeep = JoinSet::new();
+        upkeep.spawn(hold::watch(data.clone(), Arc::clone(&running.holds)));
+        for spec in &plan.specs {
+            upkeep.spawn(ready::watch(
+                spec.clone(),
+                Arc::clone(&running.context.board),
+            ));
+        }
         upkeep.spawn(upkeep::rotate_logs(
             plan.specs.iter().map(|spec| spec.log.clone()).collect(),
         ));
@@ -185,7 +196,12 @@ impl<'a> Running<'a> {
 
     fn supervise(&mut self, spec: Spec) {
         let (kind, stop) = (spec.kind, CancellationToken::new());
-        let supervisor = supervise::supervise(spec, self.context.clone(), stop.clone());
+        let supervisor = supervise::supervise(
+            spec.clone(),
+            self.context.clone(),
+            self.holds.of(&spec),
+            stop.clone(),
+        );
         self.supervisors
             .push((kind, stop, tokio::spawn(supervisor)));
     }
@@ -306,7 +322,7 @@ fn first_state(mesh: &Mesh, plan: &Plan) -> anyhow::Result<State> {
         start_ticks: system::start_ticks(pid).unwrap_or_default(),
         mesh: std::path::absolute(&mesh.source.name)?,
         ready: false,
-        edge: format!("http://{edge}"),
+        edge,
         control: plan.control_admin,
         processes: plan.specs.iter().map(process).collect(),
     })

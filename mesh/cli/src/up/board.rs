@@ -45,6 +45,15 @@ impl Board {
         }
     }
 
+    /// One process now.
+    pub fn process(&self, name: &str) -> Option<Process> {
+        self.lock()
+            .processes
+            .iter()
+            .find(|process| process.name == name)
+            .cloned()
+    }
+
     /// The state now.
     pub fn state(&self) -> State {
         self.lock().clone()

@@ -36,7 +36,7 @@ pub enum Kind {
 /// One process: what to start and how to see that it is ready.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// `orders-1`, `orders-1-proxy`, `edge`, `control`.
+    /// `orders-1`, `orders-1-sidecar`, `edge`, `control`.
     pub name: String,
     /// What it is.
     pub kind: Kind,
@@ -237,7 +237,7 @@ impl Planner<'_> {
         let name = format!("{}-{number}", service.name.value);
         let (app, admin) = (self.ports.take()?, self.ports.take()?);
 
-        let mut sidecar = self.weft(&format!("{name}-proxy"), Kind::Sidecar, "proxy");
+        let mut sidecar = self.weft(&format!("{name}-sidecar"), Kind::Sidecar, "proxy");
         sidecar.service = Some(service.name.value.clone());
         flag(&mut sidecar, "service", &service.name.value);
         flag(&mut sidecar, "instance", &name);

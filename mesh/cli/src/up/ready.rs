@@ -1,46 +1,60 @@
-//! Waits until processes are ready.
+//! Whether processes are ready.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 use super::{board::Board, plan::Spec, progress::Progress};
 use crate::http_get;
 
-const POLL: Duration = Duration::from_millis(50);
+/// How often a process that starts is asked.
+const STARTING: Duration = Duration::from_millis(50);
+/// How often one that was ready is asked.
+const SETTLED: Duration = Duration::from_secs(1);
 
-/// Returns once every process has answered `/readyz` with success since it was last started.
-pub async fn wait(stage: &[&Spec], board: &Arc<Board>, progress: &Progress) {
-    let mut polls = JoinSet::new();
-    let mut waiting: Vec<_> = stage.iter().map(|spec| spec.name.clone()).collect();
-    for spec in stage {
-        if let Some(admin) = spec.admin() {
-            polls.spawn(poll(spec.name.clone(), admin, Arc::clone(board)));
-        }
-    }
+/// Asks a process for `/readyz`, for ever, and keeps the answer on the board.
+pub async fn watch(spec: Spec, board: Arc<Board>) {
+    let Some(admin) = spec.admin() else {
+        return;
+    };
     loop {
-        let shown: Vec<_> = waiting.iter().take(6).map(String::as_str).collect();
-        let more = match waiting.len() - shown.len() {
-            0 => String::new(),
-            count => format!(" and {count} more"),
-        };
-        progress.update(&format!("waiting for {}{more}", shown.join(", ")));
-        match polls.join_next().await {
-            Some(Ok(name)) => waiting.retain(|other| *other != name),
-            Some(Err(_)) => {}
-            None => return,
+        let asked = board.process(&spec.name);
+        let mut ready = false;
+        if let Some(pid) = asked.as_ref().and_then(|process| process.pid) {
+            let answer = http_get::get(admin, "/readyz").await;
+            ready = answer.is_ok_and(|(status, _)| status.is_success());
+            // The answer is about the process that was asked, which may be gone by now.
+            if asked.is_some_and(|process| process.ready != ready) {
+                board.change(&spec.name, |process| {
+                    process.ready = if process.pid == Some(pid) {
+                        ready
+                    } else {
+                        process.ready
+                    };
+                });
+            }
         }
+        sleep(if ready { SETTLED } else { STARTING }).await;
     }
 }
 
-async fn poll(name: String, admin: std::net::SocketAddr, board: Arc<Board>) -> String {
+/// Returns once every process of a stage is ready.
+pub async fn wait(stage: &[&Spec], board: &Board, progress: &Progress) {
     loop {
-        if let Ok((status, _)) = http_get::get(admin, "/readyz").await
-            && status.is_success()
-        {
-            board.change(&name, |process| process.ready = true);
-            return name;
+        let waiting: Vec<_> = stage
+            .iter()
+            .map(|spec| spec.name.as_str())
+            .filter(|name| board.process(name).is_some_and(|process| !process.ready))
+            .collect();
+        if waiting.is_empty() {
+            return;
         }
-        sleep(POLL).await;
+        let shown = waiting[..waiting.len().min(6)].join(", ");
+        let more = match waiting.len().saturating_sub(6) {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        progress.update(&format!("waiting for {shown}{more}"));
+        sleep(STARTING).await;
     }
 }

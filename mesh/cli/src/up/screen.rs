@@ -23,7 +23,7 @@ fn json(mesh: &Mesh, state: &State, data: &DataFolder) -> serde_json::Value {
         .map(|example| serde_json::json!({ "name": example.name, "shell": filled(&example.shell, state) }))
         .collect();
     serde_json::json!({
-        "edge": state.edge,
+        "edge": edge_url(state),
         "control": format!("http://{}", state.control),
         "data": data.path(),
         "logs": data.logs(),
@@ -39,8 +39,7 @@ fn text(mesh: &Mesh, state: &State, args: &UpArgs, data: &DataFolder, detached: 
         (Some(mesh), None) => format!(" --mesh {}", mesh.display()),
         (None, None) => String::new(),
     };
-    let edge = &state.edge;
-    let authority = edge.trim_start_matches("http://");
+    let (edge, authority) = (edge_url(state), state.edge);
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "  {name:<9}{value}");
@@ -77,8 +76,12 @@ fn text(mesh: &Mesh, state: &State, args: &UpArgs, data: &DataFolder, detached: 
     out
 }
 
+fn edge_url(state: &State) -> String {
+    format!("http://{}", state.edge)
+}
+
 fn filled(shell: &str, state: &State) -> String {
-    shell.replace("$EDGE", &state.edge)
+    shell.replace("$EDGE", &edge_url(state))
 }
 
 #[cfg(test)]
@@ -92,7 +95,7 @@ mod tests {
             start_ticks: 1,
             mesh: Default::default(),
             ready: true,
-            edge: "http://127.0.0.1:8080".to_owned(),
+            edge: ([127, 0, 0, 1], 8080).into(),
             control: ([127, 0, 0, 1], 9900).into(),
             processes: Vec::new(),
         };

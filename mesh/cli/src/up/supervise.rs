@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     process::{Child, Command},
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -66,10 +66,23 @@ pub struct Context {
     pub grace: Duration,
 }
 
-/// Supervises a process until `stop` is cancelled and the process has ended.
-pub async fn supervise(spec: Spec, context: Context, stop: CancellationToken) {
+/// Supervises a process until `stop` is cancelled and the process has ended. While `hold` is true the
+/// process is not started, and drained if it runs.
+pub async fn supervise(
+    spec: Spec,
+    context: Context,
+    mut hold: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
     let mut failures = 0;
     loop {
+        tokio::select! {
+            freed = hold.wait_for(|held| !held) => if freed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        context
+            .board
+            .change(&spec.name, |process| process.held = false);
         let began = Instant::now();
         let why = match start(&spec, &context) {
             Err(error) => format!("cannot be started: {error:#}"),
@@ -79,6 +92,15 @@ pub async fn supervise(spec: Spec, context: Context, stop: CancellationToken) {
                     drain(&mut child, &context).await;
                     context.board.change(&spec.name, ended);
                     return;
+                }
+                held = is_held(&mut hold) => {
+                    drain(&mut child, &context).await;
+                    context.board.change(&spec.name, |process| {
+                        ended(process);
+                        process.held = held;
+                    });
+                    failures = 0;
+                    continue;
                 }
             },
         };
@@ -106,6 +128,15 @@ pub async fn supervise(spec: Spec, context: Context, stop: CancellationToken) {
             .board
             .change(&spec.name, |process| process.restarts += 1);
     }
+}
+
+async fn is_held(hold: &mut watch::Receiver<bool>) -> bool {
+    let held = hold.wait_for(|held| *held).await.is_ok();
+    if !held {
+        // Nobody is left who could hold it.
+        std::future::pending::<()>().await;
+    }
+    held
 }
 
 fn ended(process: &mut crate::data::Process) {
@@ -210,7 +241,7 @@ mod tests {
             start_ticks: 0,
             mesh: PathBuf::new(),
             ready: false,
-            edge: String::new(),
+            edge: ([127, 0, 0, 1], 1).into(),
             control: ([127, 0, 0, 1], 1).into(),
             processes: vec![Process {
                 name: "sock-1".to_owned(),
@@ -229,6 +260,32 @@ mod tests {
         (context, received)
     }
 
+    fn free() -> watch::Receiver<bool> {
+        watch::channel(false).1
+    }
+
+    #[tokio::test]
+    async fn a_held_process_is_drained_and_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (context, _events) = context(folder.path());
+        let (hold, held) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let spec = spec(folder.path(), "while :; do sleep 0.05; done");
+        let running = tokio::spawn(supervise(spec, context.clone(), held, stop.clone()));
+        let first = pid_of(&context.board).await;
+        hold.send_replace(true);
+        while !context.board.state().processes[0].held {
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(system::start_ticks(first), None);
+        assert_eq!(context.board.state().processes[0].pid, None);
+        hold.send_replace(false);
+        assert_ne!(pid_of(&context.board).await, first);
+        stop.cancel();
+        running.await.unwrap();
+        assert_eq!(context.board.state().processes[0].restarts, 0);
+    }
+
     async fn pid_of(board: &Board) -> u32 {
         loop {
             if let Some(pid) = board.state().processes[0].pid {
@@ -245,7 +302,12 @@ mod tests {
         context.started.cancel();
         let stop = CancellationToken::new();
         let script = "trap 'echo bye; exit 0' TERM; echo $GREETING; while :; do sleep 0.05; done";
-        let running = supervise(spec(folder.path(), script), context.clone(), stop.clone());
+        let running = supervise(
+            spec(folder.path(), script),
+            context.clone(),
+            free(),
+            stop.clone(),
+        );
         let running = tokio::spawn(running);
         let first = pid_of(&context.board).await;
         system::kill(first).unwrap();
@@ -278,7 +340,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (context, mut events) = context(folder.path());
         let spec = spec(folder.path(), "echo no database >&2; exit 3");
-        tokio::spawn(supervise(spec, context, CancellationToken::new()));
+        tokio::spawn(supervise(spec, context, free(), CancellationToken::new()));
         let mut restarts = 0;
         let why = loop {
             match events.recv().await.unwrap() {
@@ -298,7 +360,12 @@ mod tests {
         context.grace = Duration::from_millis(10);
         let stop = CancellationToken::new();
         let script = "trap '' TERM; echo hello; while :; do sleep 0.05; done";
-        let running = supervise(spec(folder.path(), script), context.clone(), stop.clone());
+        let running = supervise(
+            spec(folder.path(), script),
+            context.clone(),
+            free(),
+            stop.clone(),
+        );
         let running = tokio::spawn(running);
         let pid = pid_of(&context.board).await;
         while crate::logs::tail(&folder.path().join("sock-1.log"), 1).is_empty() {
