@@ -1,6 +1,7 @@
 //! The whole system, run for real: `tests/` holds one file per promise.
 
 pub mod http;
+pub mod manifests;
 pub mod sdk;
 pub mod shop;
 pub mod tools;
