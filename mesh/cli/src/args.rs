@@ -29,6 +29,10 @@ pub enum Command {
     Stop(StopArgs),
     /// Start a service again that `weft stop SERVICE` stopped
     Start(StartArgs),
+    /// Run the control plane: registry, configuration over xDS, certificate authority
+    Control(weft_control::Args),
+    /// Run the sidecar of one workload
+    Proxy(weft_proxy::Args),
 }
 
 /// Which running mesh a command is about.

@@ -52,7 +52,10 @@ pub fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
                 .unwrap_or_default(),
         );
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         thread::sleep(Duration::from_millis(200));
         for ((name, path), place) in matching.iter().zip(&mut places) {
             for line in lines_after(path, place)? {
@@ -60,7 +63,6 @@ pub fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The last lines of a file, without a half line at its beginning. Empty if it cannot be read.

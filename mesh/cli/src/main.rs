@@ -29,9 +29,19 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args),
         Command::Stop(args) => stop::run(&args),
         Command::Start(args) => stop::start(&args),
+        Command::Control(args) => control(args),
+        Command::Proxy(args) => weft_proxy::run(args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn control(args: weft_control::Args) -> anyhow::Result<ExitCode> {
+    weft_runtime::runtime()?.block_on(async {
+        let _telemetry = weft_runtime::telemetry::init("control");
+        weft_control::run(args).await
+    })?;
+    Ok(ExitCode::SUCCESS)
 }

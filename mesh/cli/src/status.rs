@@ -45,7 +45,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         println!("  mesh     {}", state.mesh.display());
         println!("  edge     http://{}", state.edge);
         println!("  data     {}", data.path().display());
-        println!("  control  http://{}/status\n", state.control);
+        println!("  control  http://{}/\n", state.control);
         print!("{}", table(&state, is_ready));
         match &control {
             Some(control) => print!("{}", configuration(control)),
@@ -193,29 +193,58 @@ fn listens(process: &Process) -> String {
     address.map_or("-".to_owned(), ToString::to_string)
 }
 
-/// What control says about the configuration its clients have accepted.
+/// Which versions of the configuration every proxy has accepted, and what was refused, by control's
+/// status.
 fn configuration(control: &Value) -> String {
     let mut out = String::new();
-    if let Some(version) = control["version"].as_str() {
-        let _ = writeln!(out, "\n  configuration {version}");
+    let problems = control["meshFile"]["problems"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if !problems.is_empty() {
+        let _ = writeln!(out, "\n  the mesh file was changed and is refused:");
     }
-    let Some(clients) = control["clients"].as_array() else {
-        return out;
-    };
-    for client in clients {
-        let text = |name: &str| client[name].as_str().unwrap_or("-").to_owned();
-        let nack = client["nack"]
-            .as_str()
-            .map(|why| format!("  REFUSED: {why}"))
-            .unwrap_or_default();
+    for problem in problems {
+        let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+        let (file, message) = (text("file"), text("message"));
         let _ = writeln!(
             out,
-            "    {:<24} ACKed {}{nack}",
-            text("node"),
-            text("acked")
+            "    {file}:{}:{}: {message}",
+            problem["line"], problem["column"]
         );
     }
+    let nodes = control["nodes"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let _ = writeln!(out, "\n  configuration: accepted versions");
+    for node in nodes {
+        let types = node["types"].as_object().into_iter().flatten();
+        let versions: Vec<_> = types.map(|(kind, status)| accepted(kind, status)).collect();
+        let name = node["node"].as_str().unwrap_or("-");
+        let _ = writeln!(out, "    {name:<18} {}", versions.join("  "));
+    }
     out
+}
+
+/// One resource type: `clusters 1a2b3c4d`, with what is not accepted yet or never will be.
+fn accepted(kind: &str, status: &Value) -> String {
+    let short = |version: &Value| {
+        version
+            .as_str()
+            .map_or("-".to_owned(), |version| version.chars().take(8).collect())
+    };
+    let mut text = format!("{kind} {}", short(&status["acked"]));
+    if let Some(why) = status["nacked"]["detail"].as_str() {
+        let _ = write!(
+            text,
+            " (REFUSED {}: {why})",
+            short(&status["nacked"]["version"])
+        );
+    } else if status["sent"] != status["acked"] {
+        let _ = write!(text, " ({} is on its way)", short(&status["sent"]));
+    }
+    text
 }
 
 fn mebibytes(bytes: u64) -> String {
@@ -233,6 +262,23 @@ fn short(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_configuration_says_why() {
+        let control = json!({
+            "meshFile": { "problems": [{ "file": "mesh.yaml", "line": 3, "column": 5, "message": "no" }] },
+            "nodes": [{ "node": "orders-1", "types": {
+                "clusters": { "sent": "aaaaaaaaaa", "acked": "aaaaaaaaaa", "nacked": null },
+                "endpoints": { "sent": "cccc", "acked": "bbbb", "nacked": null },
+                "listeners": { "sent": "eeee", "acked": "dddd", "nacked": { "version": "eeee", "detail": "no port" } },
+            }}],
+        });
+        let shown = configuration(&control);
+        let expected = "orders-1           clusters aaaaaaaa  endpoints bbbb (cccc is on its way)  \
+                        listeners dddd (REFUSED eeee: no port)\n";
+        assert!(shown.ends_with(expected), "{shown}");
+        assert!(shown.contains("    mesh.yaml:3:5: no\n"), "{shown}");
+    }
 
     #[test]
     fn times_are_short() {

@@ -191,6 +191,7 @@ impl<'a> Running<'a> {
             }
             self.wait_ready(&stage, deadline, args).await?;
         }
+        ready::settle(&plan.specs, plan.control_admin).await;
         Ok(())
     }
 

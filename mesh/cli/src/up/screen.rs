@@ -48,7 +48,10 @@ fn text(mesh: &Mesh, state: &State, args: &UpArgs, data: &DataFolder, detached: 
         line("shop", format!("{edge}/"));
     }
     line("API docs", format!("{edge}/openapi.json"));
-    line("control", format!("http://{}/status", state.control));
+    line(
+        "control",
+        format!("http://{}/    weft status{place}", state.control),
+    );
     line("data", data.path().display().to_string());
     line(
         "logs",
