@@ -31,6 +31,8 @@ pub enum Command {
     Start(StartArgs),
     /// Run the control plane: registry, configuration over xDS, certificate authority
     Control(weft_control::Args),
+    /// Run the front: REST and gRPC on one port, tokens, the pages
+    Edge(weft_edge::Args),
     /// Run the sidecar of one workload
     Proxy(weft_proxy::Args),
 }

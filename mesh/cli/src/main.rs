@@ -29,7 +29,8 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(&args),
         Command::Stop(args) => stop::run(&args),
         Command::Start(args) => stop::start(&args),
-        Command::Control(args) => control(args),
+        Command::Control(args) => serve("control", weft_control::run(args)),
+        Command::Edge(args) => serve("edge", weft_edge::run(args)),
         Command::Proxy(args) => weft_proxy::run(args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
@@ -38,10 +39,11 @@ fn main() -> ExitCode {
     })
 }
 
-fn control(args: weft_control::Args) -> anyhow::Result<ExitCode> {
+/// Runs a long-running part with logs under its name.
+fn serve(name: &str, part: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
     weft_runtime::runtime()?.block_on(async {
-        let _telemetry = weft_runtime::telemetry::init("control");
-        weft_control::run(args).await
+        let _telemetry = weft_runtime::telemetry::init(name);
+        part.await
     })?;
     Ok(ExitCode::SUCCESS)
 }
