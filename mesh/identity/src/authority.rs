@@ -8,14 +8,14 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams,
-    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType, string::Ia5String,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
+    string::Ia5String,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 
 use crate::{
-    InvalidCertificate, SpiffeId, Svid, TrustBundle, TrustDomain,
+    InvalidCertificate, SigningRequest, SpiffeId, Svid, TrustBundle, TrustDomain,
     files::{create_private_dir, sync_dir, write_private, write_public},
 };
 
@@ -31,7 +31,6 @@ const ROOT_TTL: Duration = DAY.saturating_mul(3650);
 const INTERMEDIATE_TTL: Duration = DAY.saturating_mul(365);
 /// An intermediate closer to its end than this is replaced when the authority starts.
 const INTERMEDIATE_MARGIN: Duration = DAY.saturating_mul(30);
-const MAX_CSR_BYTES: usize = 16 * 1024;
 
 /// Why the authority cannot start or does not sign.
 #[derive(Debug, thiserror::Error)]
@@ -147,31 +146,20 @@ impl CertificateAuthority {
         &self.root_pem
     }
 
-    /// Signs the key in `csr` for `id`, which the caller has authenticated: whatever names the request
-    /// asks for are ignored. Returns PEM: the leaf, the intermediate, the root.
+    /// Signs the key of `request` for `id`, which the caller has authenticated: whatever names the
+    /// request asks for are ignored. Returns PEM: the leaf, the intermediate, the root.
     ///
     /// `ttl` of zero means [`DEFAULT_TTL`]; more than [`MAX_TTL`] is cut.
     ///
     /// # Errors
-    /// If the request is not a PKCS #10 request signed with its own key, the key is not on P-256, or
-    /// `id` belongs to another trust domain.
-    pub fn sign_csr(
+    /// If `id` belongs to another trust domain.
+    pub fn sign(
         &self,
-        csr: &str,
+        request: &SigningRequest,
         id: &SpiffeId,
         ttl: Duration,
     ) -> Result<Vec<String>, AuthorityError> {
-        if csr.len() > MAX_CSR_BYTES {
-            return Err(AuthorityError::Request("it is longer than 16 KiB".into()));
-        }
-        let request = CertificateSigningRequestParams::from_pem(csr)
-            .map_err(|error| AuthorityError::Request(error.to_string()))?;
-        if request.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
-            return Err(AuthorityError::Request(
-                "its key is not an ECDSA key on P-256".into(),
-            ));
-        }
-        let leaf = self.leaf(&request.public_key, id, ttl)?;
+        let leaf = self.leaf(request.key(), id, ttl)?;
         Ok(vec![
             leaf.pem(),
             self.intermediate_pem.clone(),

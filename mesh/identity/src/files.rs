@@ -22,7 +22,10 @@ pub(crate) fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Creates `path` and its parents with mode 0700, or does nothing if it is there.
-pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// If a parent is not writable or the path is a file.
+pub fn create_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

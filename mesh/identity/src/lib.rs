@@ -15,6 +15,7 @@ mod channel;
 mod enrolment;
 mod files;
 mod refusal;
+mod request;
 mod spiffe;
 mod svid;
 mod tls;
@@ -24,8 +25,9 @@ mod verify;
 pub use authority::{AuthorityError, CertificateAuthority, DEFAULT_TTL, MAX_TTL};
 pub use channel::{ControlUri, channel};
 pub use enrolment::{Enrolment, EnrolmentError};
-pub use files::write_private;
+pub use files::{create_private_dir, write_private};
 pub use refusal::Refusal;
+pub use request::SigningRequest;
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use svid::{Identity, InvalidCertificate, Svid, TrustBundle};
 pub use tls::{

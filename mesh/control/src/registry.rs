@@ -1,0 +1,195 @@
+//! The running workloads, each with a lease. Pure: it is told the time and does no I/O.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use weft_model::dataplane::Endpoint;
+
+/// How long a workload stays known after its last call.
+pub(crate) const LEASE: Duration = Duration::from_secs(5);
+/// After a restart sidecars need some time to come back.
+pub(crate) const RESTORED_LEASE: Duration = Duration::from_secs(20);
+/// More workloads than any machine of this kind runs; the list must not fill the memory.
+const MAX_WORKLOADS: usize = 10_000;
+
+/// A workload as it is written to disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Workload {
+    pub(crate) service: String,
+    pub(crate) instance: String,
+    pub(crate) address: SocketAddr,
+}
+
+#[derive(Clone, Debug)]
+struct Lease {
+    address: SocketAddr,
+    ends: Instant,
+}
+
+/// The registry is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the registry is full with {MAX_WORKLOADS} workloads")]
+pub(crate) struct Full;
+
+/// By service and instance.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    leases: BTreeMap<(String, String), Lease>,
+}
+
+impl Registry {
+    /// What was running when the last control plane ended: it counts until proven otherwise.
+    pub(crate) fn restore(workloads: Vec<Workload>, now: Instant) -> Self {
+        let leases = workloads
+            .into_iter()
+            .take(MAX_WORKLOADS)
+            .map(|workload| {
+                let lease = Lease {
+                    address: workload.address,
+                    ends: now + RESTORED_LEASE,
+                };
+                ((workload.service, workload.instance), lease)
+            })
+            .collect();
+        Self { leases }
+    }
+
+    /// Registers or prolongs. True if endpoints have changed.
+    pub(crate) fn register(&mut self, workload: Workload, now: Instant) -> Result<bool, Full> {
+        let ends = now + LEASE;
+        let full = self.leases.len() >= MAX_WORKLOADS;
+        let address = workload.address;
+        let own = (workload.service, workload.instance);
+        if let Some(lease) = self.leases.get_mut(&own)
+            && lease.address == address
+        {
+            lease.ends = ends;
+            return Ok(false);
+        }
+        if full && !self.leases.contains_key(&own) {
+            return Err(Full);
+        }
+        // A port belongs to one workload: whoever had it before is gone. Only within the service, for
+        // which the caller has proven its identity.
+        let is_former =
+            |key: &(String, String), lease: &Lease| key.0 == own.0 && lease.address == address;
+        self.leases.retain(|key, lease| !is_former(key, lease));
+        self.leases.insert(own, Lease { address, ends });
+        Ok(true)
+    }
+
+    /// True if the workload was known.
+    pub(crate) fn deregister(&mut self, service: &str, instance: &str) -> bool {
+        let key = (service.to_owned(), instance.to_owned());
+        self.leases.remove(&key).is_some()
+    }
+
+    /// Forgets the workloads whose leases have ended; returns them.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Workload> {
+        let ended: Vec<_> = self
+            .leases
+            .extract_if(.., |_, lease| lease.ends <= now)
+            .collect();
+        ended
+            .into_iter()
+            .map(|((service, instance), lease)| Workload {
+                service,
+                instance,
+                address: lease.address,
+            })
+            .collect()
+    }
+
+    /// Gives every workload `more` time: this process stood still and heard no one.
+    pub(crate) fn prolong_all(&mut self, more: Duration) {
+        for lease in self.leases.values_mut() {
+            lease.ends += more;
+        }
+    }
+
+    /// Everything, to be written or shown.
+    pub(crate) fn workloads(&self) -> Vec<Workload> {
+        self.leases
+            .iter()
+            .map(|((service, instance), lease)| Workload {
+                service: service.clone(),
+                instance: instance.clone(),
+                address: lease.address,
+            })
+            .collect()
+    }
+
+    /// The endpoints by service.
+    pub(crate) fn endpoints(&self) -> BTreeMap<String, Vec<Endpoint>> {
+        let mut endpoints: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
+        for ((service, instance), lease) in &self.leases {
+            endpoints
+                .entry(service.clone())
+                .or_default()
+                .push(Endpoint {
+                    address: lease.address,
+                    instance: instance.clone(),
+                });
+        }
+        endpoints
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn workload(instance: &str, port: u16) -> Workload {
+        Workload {
+            service: "orders".to_owned(),
+            instance: instance.to_owned(),
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+        }
+    }
+
+    #[test]
+    fn repeated_registration_changes_nothing_but_the_lease() {
+        let now = Instant::now();
+        let mut registry = Registry::default();
+        assert!(registry.register(workload("orders-1", 1), now).unwrap());
+        let later = now + LEASE / 2;
+        assert!(!registry.register(workload("orders-1", 1), later).unwrap());
+        assert!(registry.expire(now + LEASE).is_empty());
+        assert_eq!(registry.expire(later + LEASE).len(), 1);
+        assert!(registry.workloads().is_empty());
+    }
+
+    #[test]
+    fn new_address_replaces_the_old_one_and_its_former_owner() {
+        let now = Instant::now();
+        let mut registry = Registry::default();
+        registry.register(workload("orders-1", 1), now).unwrap();
+        registry.register(workload("orders-2", 2), now).unwrap();
+        assert!(registry.register(workload("orders-1", 2), now).unwrap());
+        assert_eq!(registry.workloads(), [workload("orders-1", 2)]);
+    }
+
+    #[test]
+    fn restored_workloads_have_time_to_come_back() {
+        let now = Instant::now();
+        let mut registry = Registry::restore(vec![workload("orders-1", 1)], now);
+        assert!(registry.expire(now + LEASE).is_empty());
+        assert_eq!(registry.expire(now + RESTORED_LEASE).len(), 1);
+    }
+
+    #[test]
+    fn full_registry_refuses_strangers_only() {
+        let now = Instant::now();
+        let mut registry = Registry::default();
+        for n in 0..MAX_WORKLOADS {
+            let port = u16::try_from(n + 1).unwrap();
+            registry
+                .register(workload(&n.to_string(), port), now)
+                .unwrap();
+        }
+        assert_eq!(registry.register(workload("x", 60_000), now), Err(Full));
+        assert_eq!(registry.register(workload("0", 1), now), Ok(false));
+    }
+}
