@@ -100,11 +100,7 @@ fn call_span(authority: &str, head: &request::Parts) -> Span {
     span
 }
 
-async fn admit(
-    inner: &Inner,
-    authority: &str,
-    head: &request::Parts,
-) -> Result<Call, Failure> {
+async fn admit(inner: &Inner, authority: &str, head: &request::Parts) -> Result<Call, Failure> {
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let grpc_timeout = text(headers::GRPC_TIMEOUT);
     let facts = RequestFacts {
@@ -145,7 +141,9 @@ fn prepare(head: &mut request::Parts, authority: &str) -> Result<(), Failure> {
     let bad = |what: String| Failure::new(Reason::BadRequest, what);
     let mut parts = std::mem::take(&mut head.uri).into_parts();
     parts.scheme = Some(Scheme::HTTPS);
-    let parsed = authority.parse().map_err(|_| bad(format!("`{authority}` is no authority")))?;
+    let parsed = authority
+        .parse()
+        .map_err(|_| bad(format!("`{authority}` is no authority")))?;
     parts.authority = Some(parsed);
     head.uri = Uri::from_parts(parts).map_err(|_| bad("the request has no path".to_owned()))?;
     head.extensions.clear();
@@ -175,7 +173,9 @@ async fn run(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Fail
             attempt = ending.call.previous_attempts() + 1,
         );
         let request = attempt_request(head, ending, &span);
-        let answer = attempt::send(&inner.pool, &key, request).instrument(span).await;
+        let answer = attempt::send(&inner.pool, &key, request)
+            .instrument(span)
+            .await;
         match settle(ending, &endpoint, answer, in_flight, started) {
             Ok(arrived) => return Ok(arrived),
             Err(Failed::For(failure)) => return Err(failure),
@@ -213,11 +213,7 @@ async fn pick(inner: &Arc<Inner>, call: &mut Call) -> Result<(Endpoint, InFlight
     }
 }
 
-fn attempt_request(
-    head: &request::Parts,
-    ending: &Ending,
-    span: &Span,
-) -> Request<AttemptBody> {
+fn attempt_request(head: &request::Parts, ending: &Ending, span: &Span) -> Request<AttemptBody> {
     let mut request = Request::from_parts(head.clone(), ending.replay.attempt());
     let headers = request.headers_mut();
     trace::inject_span(headers, span);
@@ -270,7 +266,10 @@ fn settle(
         (Next::Fail(failure), None) => Err(Failed::For(failure)),
         (Next::Forward, None) => {
             let message = "the upstream gave no answer";
-            Err(Failed::For(Failure::new(Reason::UpstreamProtocolError, message)))
+            Err(Failed::For(Failure::new(
+                Reason::UpstreamProtocolError,
+                message,
+            )))
         }
     }
 }
@@ -280,7 +279,9 @@ fn attempt_status(outcome: &Outcome) -> i32 {
         Outcome::Headers => code::OK,
         Outcome::TrailersOnly { code, .. } => *code,
         Outcome::Broken(failure) => failure.code,
-        Outcome::ConnectFailed(_) | Outcome::Unreached(_) | Outcome::Refused(_) => code::UNAVAILABLE,
+        Outcome::ConnectFailed(_) | Outcome::Unreached(_) | Outcome::Refused(_) => {
+            code::UNAVAILABLE
+        }
     }
 }
 

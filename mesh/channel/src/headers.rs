@@ -86,7 +86,13 @@ mod tests {
     #[test]
     fn only_the_end_users_identity_crosses() {
         let mut headers = HeaderMap::new();
-        for name in ["x-weft-caller", "x-weft-subject", "x-weft-unprocessed", "connection", "x-a"] {
+        for name in [
+            "x-weft-caller",
+            "x-weft-subject",
+            "x-weft-unprocessed",
+            "connection",
+            "x-a",
+        ] {
             headers.insert(name, HeaderValue::from_static("x-b"));
         }
         headers.insert("x-b", HeaderValue::from_static("named by connection"));

@@ -120,7 +120,9 @@ impl Pool {
                     return Err(ConnectError::Full);
                 }
                 let connecting = &mut state.connecting;
-                connecting.get_or_insert_with(|| self.connect(&slot)).clone()
+                connecting
+                    .get_or_insert_with(|| self.connect(&slot))
+                    .clone()
             };
             // Callers wait for one attempt together; the loop takes a stream on what it made.
             connecting.await?;
@@ -164,7 +166,9 @@ impl Pool {
             }
         });
         let gone = |_| Err(ConnectError::Failed("the connecting task is gone".into()));
-        task.map(move |result| result.unwrap_or_else(gone)).boxed().shared()
+        task.map(move |result| result.unwrap_or_else(gone))
+            .boxed()
+            .shared()
     }
 }
 

@@ -257,7 +257,9 @@ mod tests {
         let mut body = replay.attempt();
         replay.cancel();
         let error = body.frame().await.expect("a frame").expect_err("cancelled");
-        let reason = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
+        let reason = error
+            .downcast_ref::<h2::Error>()
+            .and_then(h2::Error::reason);
         assert_eq!(reason, Some(h2::Reason::CANCEL));
     }
 }

@@ -65,7 +65,10 @@ mod tests {
         for (n, expected) in [(1, 100.0), (2, 200.0), (3, 400.0), (4, 450.0), (90, 450.0)] {
             for _ in 0..50 {
                 let wait = exponential(initial, 2000, max, n, &mut rng).as_secs_f64() * 1000.0;
-                assert!(wait >= expected * 0.79 && wait <= expected * 1.21, "{n}: {wait}");
+                assert!(
+                    wait >= expected * 0.79 && wait <= expected * 1.21,
+                    "{n}: {wait}"
+                );
             }
         }
     }

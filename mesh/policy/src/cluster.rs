@@ -5,7 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use rand::Rng;
 use weft_model::dataplane::{Endpoint, Target};
 
-use crate::{backoff::ConnectBackoff, balance, balance::Load, outlier, outlier::Outlier, retry::RetryBudget};
+use crate::{
+    backoff::ConnectBackoff, balance, balance::Load, outlier, outlier::Outlier, retry::RetryBudget,
+};
 
 /// One target and what is known about its endpoints.
 #[derive(Debug)]
@@ -92,7 +94,12 @@ impl Cluster {
         if let Some(index) = balance::pick(&candidates, |index| &self.members[index].load, rng) {
             return Choice::Endpoint(self.members[index].endpoint.clone());
         }
-        match self.members.iter().filter_map(|member| member.connect.until(now)).min() {
+        match self
+            .members
+            .iter()
+            .filter_map(|member| member.connect.until(now))
+            .min()
+        {
             Some(until) => Choice::LeftAlone(until),
             None => Choice::Empty,
         }
@@ -119,7 +126,12 @@ impl Cluster {
         self.with(endpoint, |member| member.load.ended());
     }
 
-    pub(crate) fn answered(&mut self, endpoint: &Endpoint, latency: std::time::Duration, now: Instant) {
+    pub(crate) fn answered(
+        &mut self,
+        endpoint: &Endpoint,
+        latency: std::time::Duration,
+        now: Instant,
+    ) {
         self.with(endpoint, |member| {
             member.load.observe(latency, now);
             member.outlier.succeeded();
@@ -127,7 +139,12 @@ impl Cluster {
         });
     }
 
-    pub(crate) fn refused(&mut self, endpoint: &Endpoint, now: Instant, rng: &mut (impl Rng + ?Sized)) {
+    pub(crate) fn refused(
+        &mut self,
+        endpoint: &Endpoint,
+        now: Instant,
+        rng: &mut (impl Rng + ?Sized),
+    ) {
         self.with(endpoint, |member| member.connect.failed(now, rng));
     }
 
@@ -137,7 +154,10 @@ impl Cluster {
         let Some(settings) = &target.outlier_detection else {
             return false;
         };
-        let ejected = self.members.iter().filter(|member| member.outlier.is_ejected(now));
+        let ejected = self
+            .members
+            .iter()
+            .filter(|member| member.outlier.is_ejected(now));
         let may_eject = outlier::may_eject(settings, ejected.count(), self.members.len());
         let mut is_ejected = false;
         self.with(endpoint, |member| {

@@ -108,7 +108,18 @@ mod tests {
 
     #[test]
     fn what_is_no_timeout_is_ignored() {
-        for text in ["", "S", "1", "1s", "+1S", "-1S", "123456789S", "1.5S", " 1S", "1é"] {
+        for text in [
+            "",
+            "S",
+            "1",
+            "1s",
+            "+1S",
+            "-1S",
+            "123456789S",
+            "1.5S",
+            " 1S",
+            "1é",
+        ] {
             assert_eq!(parse_timeout(text), None, "{text:?}");
         }
     }
@@ -117,8 +128,14 @@ mod tests {
     fn the_smaller_of_both_timeouts_wins() {
         let now = Instant::now();
         let secs = |secs| Some(Duration::from_secs(secs));
-        assert_eq!(Deadline::starting(now, secs(2), secs(5)).remaining(now), secs(2));
-        assert_eq!(Deadline::starting(now, secs(9), secs(5)).remaining(now), secs(5));
+        assert_eq!(
+            Deadline::starting(now, secs(2), secs(5)).remaining(now),
+            secs(2)
+        );
+        assert_eq!(
+            Deadline::starting(now, secs(9), secs(5)).remaining(now),
+            secs(5)
+        );
         assert_eq!(Deadline::starting(now, None, None).remaining(now), None);
         let passed = now + Duration::from_secs(3);
         assert!(Deadline::starting(now, secs(2), None).has_passed(passed));

@@ -127,7 +127,8 @@ impl Engine {
             match self.clusters.get_mut(authority) {
                 Some(cluster) => cluster.update(target),
                 None => {
-                    self.clusters.insert(authority.clone(), Cluster::new(target));
+                    self.clusters
+                        .insert(authority.clone(), Cluster::new(target));
                 }
             }
         }
@@ -208,7 +209,10 @@ impl Engine {
                 return Pick::Endpoint(endpoint);
             }
             Choice::LeftAlone(until) => {
-                let message = format!("every endpoint of `{}` refuses connections", call.record.target);
+                let message = format!(
+                    "every endpoint of `{}` refuses connections",
+                    call.record.target
+                );
                 (Some(until), message)
             }
             Choice::Empty => {
@@ -260,7 +264,10 @@ impl Engine {
                 call.record.attempts += 1;
                 let status = (failure.code, Pushback::Absent);
                 self.policy_retry(call, endpoint, status, end, rng)
-                    .map_or_else(|| Next::Fail(self.failed(call, failure.clone())), Next::RetryAt)
+                    .map_or_else(
+                        || Next::Fail(self.failed(call, failure.clone())),
+                        Next::RetryAt,
+                    )
             }
             Outcome::ConnectFailed(message) => {
                 let failure = Failure::new(Reason::UpstreamConnectFailed, message.clone());
@@ -352,7 +359,10 @@ impl Engine {
         } else {
             call.avoid.clear();
             call.rounds += 1;
-            let (initial, max) = (backoff::ConnectBackoff::INITIAL, backoff::ConnectBackoff::MAX);
+            let (initial, max) = (
+                backoff::ConnectBackoff::INITIAL,
+                backoff::ConnectBackoff::MAX,
+            );
             now + backoff::exponential(initial, 2000, max, call.rounds, rng)
         };
         if !end.is_replayable || at > give_up || call.deadline.has_passed(at) {

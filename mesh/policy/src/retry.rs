@@ -33,7 +33,9 @@ impl Pushback {
     pub fn parse(value: Option<&str>) -> Self {
         match value.map(str::parse::<i32>) {
             None => Self::Absent,
-            Some(Ok(wait)) if wait >= 0 => Self::Wait(Duration::from_millis(wait.unsigned_abs().into())),
+            Some(Ok(wait)) if wait >= 0 => {
+                Self::Wait(Duration::from_millis(wait.unsigned_abs().into()))
+            }
             Some(_) => Self::Stop,
         }
     }
@@ -209,7 +211,8 @@ mod tests {
     #[test]
     fn a_body_that_cannot_be_sent_again_ends_it() {
         let mut state = RetryState::new(Some(policy(3)));
-        let wait = state.after_failure(code::UNAVAILABLE, Pushback::Absent, false, None, &mut rng());
+        let wait =
+            state.after_failure(code::UNAVAILABLE, Pushback::Absent, false, None, &mut rng());
         assert_eq!(wait, None);
     }
 
@@ -250,7 +253,10 @@ mod tests {
                 budget.failed();
             }
         }
-        assert!(attempts <= 105, "a storm of retries: {attempts} attempts for 100 calls");
+        assert!(
+            attempts <= 105,
+            "a storm of retries: {attempts} attempts for 100 calls"
+        );
         assert!(!budget.allows());
         for _ in 0..11 {
             budget.succeeded();

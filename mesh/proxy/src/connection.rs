@@ -73,9 +73,13 @@ where
                 Ok(permit) => {
                     let _ = stream.set_nodelay(true);
                     let handled = handle(stream, peer);
-                    lifecycle.tasks.spawn(hold(permit, handled, lifecycle.stop.clone()));
+                    lifecycle
+                        .tasks
+                        .spawn(hold(permit, handled, lifecycle.stop.clone()));
                 }
-                Err(_) => warn!(%peer, limit = CONNECTIONS, "connection refused, too many are open"),
+                Err(_) => {
+                    warn!(%peer, limit = CONNECTIONS, "connection refused, too many are open")
+                }
             },
             Err(error) => {
                 // Out of file descriptors, mostly: accepting again at once would only spin.
@@ -86,7 +90,11 @@ where
     }
 }
 
-async fn hold(permit: OwnedSemaphorePermit, handled: impl Future<Output = ()>, stop: CancellationToken) {
+async fn hold(
+    permit: OwnedSemaphorePermit,
+    handled: impl Future<Output = ()>,
+    stop: CancellationToken,
+) {
     tokio::select! {
         () = handled => {}
         () = stop.cancelled() => {}

@@ -45,7 +45,11 @@ pub(crate) async fn watch_workload(app: SocketAddr, serving: watch::Sender<bool>
     let mut timeouts = 0;
     while !serving.is_closed() {
         let check = check(&mut client).await;
-        timeouts = if check == Check::TimedOut { timeouts + 1 } else { 0 };
+        timeouts = if check == Check::TimedOut {
+            timeouts + 1
+        } else {
+            0
+        };
         let now = match check {
             Check::Serving => true,
             Check::NotServing(_) => false,
@@ -60,7 +64,12 @@ pub(crate) async fn watch_workload(app: SocketAddr, serving: watch::Sender<bool>
         }
         has_served |= now;
         // A workload that went away comes back soon, more often than not.
-        sleep(if now || (has_served && timeouts > 0) { INTERVAL } else { FIRST_INTERVAL }).await;
+        sleep(if now || (has_served && timeouts > 0) {
+            INTERVAL
+        } else {
+            FIRST_INTERVAL
+        })
+        .await;
     }
 }
 

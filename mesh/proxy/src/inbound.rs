@@ -110,7 +110,9 @@ impl Inbound {
 
     fn decide(&self, caller: &str, path: &str) -> Result<Decision, Failure> {
         let snapshots = self.snapshots.borrow();
-        let rules = snapshots.as_ref().and_then(|snapshot| snapshot.inbound.as_ref());
+        let rules = snapshots
+            .as_ref()
+            .and_then(|snapshot| snapshot.inbound.as_ref());
         match rules {
             Some(rules) => Ok(authorize(rules, caller, path)),
             None => {
@@ -141,7 +143,9 @@ async fn handle(
         caller = &*caller,
     );
     trace::extract(&head.headers, &span);
-    authorized(inbound, caller, head, body).instrument(span).await
+    authorized(inbound, caller, head, body)
+        .instrument(span)
+        .await
 }
 
 async fn authorized(
@@ -247,13 +251,17 @@ fn answered(mut call: InboundCall, answer: Answer, deadline: Deadline) -> Respon
             answer
         }
         (Outcome::Broken(failure), _) => return own_answer(&mut call, &failure),
-        (Outcome::ConnectFailed(cause) | Outcome::Refused(cause) | Outcome::Unreached(cause), _) => {
+        (
+            Outcome::ConnectFailed(cause) | Outcome::Refused(cause) | Outcome::Unreached(cause),
+            _,
+        ) => {
             let message = format!("the workload did not take the request: {cause}");
             let failure = Failure::new(Reason::WorkloadUnreachable, message);
             return unprocessed(&mut call, &failure);
         }
         (Outcome::Headers | Outcome::TrailersOnly { .. }, None) => {
-            let failure = Failure::new(Reason::UpstreamProtocolError, "the workload gave no answer");
+            let failure =
+                Failure::new(Reason::UpstreamProtocolError, "the workload gave no answer");
             return own_answer(&mut call, &failure);
         }
     };

@@ -25,4 +25,3 @@ pub use crate::{
     run::{run, serve},
     sidecar::{Grace, Listeners, Sidecar, Workload},
 };
-

@@ -33,7 +33,8 @@ async fn handle(channel: Channel, request: Request<Incoming>) -> Response<Body> 
 /// What is not a gRPC request gets an HTTP status, as gRPC's protocol wants.
 pub(crate) fn refuse_other_than_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
-    let is_grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc =
+        content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     let status = if request.method() != http::Method::POST {
         StatusCode::METHOD_NOT_ALLOWED
     } else if !is_grpc {

@@ -88,7 +88,10 @@ impl Registration {
                 Ok(_) => return info!(instance = self.instance, "deregistered"),
                 Err(status) if attempt == DEREGISTER_ATTEMPTS => {
                     let message = status.message();
-                    warn!(error = message, "cannot deregister, the lease will end by itself");
+                    warn!(
+                        error = message,
+                        "cannot deregister, the lease will end by itself"
+                    );
                 }
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
@@ -98,5 +101,7 @@ impl Registration {
 
 async fn bounded<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let late = || Status::deadline_exceeded("the control plane does not answer");
-    timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| Err(late()))
+    timeout(CALL_TIMEOUT, call)
+        .await
+        .unwrap_or_else(|_| Err(late()))
 }

@@ -167,8 +167,17 @@ impl Sidecar {
         });
         let health = tokio::spawn(health::watch_workload(self.workload.app, serving_now));
         let Listeners { inbound, outbound } = self.listeners;
-        tasks.spawn(inbound::serve(inbound, self.tls, self.inbound, inbound_life.clone()));
-        tasks.spawn(outbound::serve(outbound, self.channel, outbound_life.clone()));
+        tasks.spawn(inbound::serve(
+            inbound,
+            self.tls,
+            self.inbound,
+            inbound_life.clone(),
+        ));
+        tasks.spawn(outbound::serve(
+            outbound,
+            self.channel,
+            outbound_life.clone(),
+        ));
         info!(
             service = self.workload.service,
             instance = self.workload.instance,

@@ -8,7 +8,12 @@ use tonic_types::StatusExt;
 
 use crate::support::{Client, Mesh, codec, eventually, path};
 
-async fn pair() -> (Mesh, crate::echo::Echo, Client, Vec<crate::support::Running>) {
+async fn pair() -> (
+    Mesh,
+    crate::echo::Echo,
+    Client,
+    Vec<crate::support::Running>,
+) {
     let mesh = Mesh::new("calls.local");
     let (echo, server, _) = mesh.echo().await;
     let caller = mesh.caller("orders", &[server.inbound]).await;
@@ -21,7 +26,9 @@ async fn a_unary_call_arrives_with_the_callers_proven_name() {
     let (mesh, _echo, mut client, _running) = pair().await;
     assert_eq!(client.unary("hello").await.unwrap(), "hello");
     let mut request = Request::new("header x-weft-caller".to_owned());
-    request.metadata_mut().insert("x-weft-caller", "spiffe://forged".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-weft-caller", "spiffe://forged".parse().unwrap());
     let caller = client.call("Unary", request).await.unwrap().into_inner();
     assert_eq!(caller, mesh.id("orders").as_str());
 }
@@ -30,7 +37,9 @@ async fn a_unary_call_arrives_with_the_callers_proven_name() {
 async fn the_end_user_is_passed_on_and_trace_context_added() {
     let (_mesh, _echo, mut client, _running) = pair().await;
     let mut request = Request::new("header x-weft-subject".to_owned());
-    request.metadata_mut().insert("x-weft-subject", "customers/7".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-weft-subject", "customers/7".parse().unwrap());
     let subject = client.call("Unary", request).await.unwrap().into_inner();
     assert_eq!(subject, "customers/7");
 }
@@ -48,12 +57,22 @@ async fn an_error_keeps_its_code_message_and_metadata() {
 #[tokio::test]
 async fn a_server_stream_arrives_whole_and_a_client_stream_is_heard_to_its_end() {
     let (_mesh, _echo, mut client, _running) = pair().await;
-    let ticks: Vec<_> = client.ticks("20").await.unwrap().map(Result::unwrap).collect().await;
+    let ticks: Vec<_> = client
+        .ticks("20")
+        .await
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+        .await;
     assert_eq!(ticks.len(), 20);
     client.0.ready().await.unwrap();
     let words = stream::iter(["one", "two", "three"]).map(str::to_owned);
     let request = Request::new(words);
-    let all = client.0.client_streaming(request, path("Collect"), codec()).await.unwrap();
+    let all = client
+        .0
+        .client_streaming(request, path("Collect"), codec())
+        .await
+        .unwrap();
     assert_eq!(all.into_inner(), "one two three");
 }
 
@@ -63,10 +82,18 @@ async fn a_dialogue_goes_back_and_forth_and_ends_after_the_half_close() {
     let (say, words) = mpsc::channel(1);
     client.0.ready().await.unwrap();
     let request = Request::new(ReceiverStream::new(words));
-    let mut heard = client.0.streaming(request, path("Chat"), codec()).await.unwrap().into_inner();
+    let mut heard = client
+        .0
+        .streaming(request, path("Chat"), codec())
+        .await
+        .unwrap()
+        .into_inner();
     for word in ["red", "blue"] {
         say.send(word.to_owned()).await.unwrap();
-        assert_eq!(heard.message().await.unwrap().unwrap(), format!("you said {word}"));
+        assert_eq!(
+            heard.message().await.unwrap().unwrap(),
+            format!("you said {word}")
+        );
     }
     drop(say);
     assert_eq!(heard.message().await.unwrap().unwrap(), "bye");
@@ -80,7 +107,10 @@ async fn a_cancelled_stream_is_cancelled_at_the_workload() {
     ticks.message().await.unwrap();
     assert_eq!(echo.dropped_count(), 0);
     drop(ticks);
-    eventually("the workload's stream is dropped", || echo.dropped_count() == 1).await;
+    eventually("the workload's stream is dropped", || {
+        echo.dropped_count() == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -106,6 +136,9 @@ async fn an_unknown_service_is_named() {
     }
     assert_eq!(status.code(), Code::Unimplemented);
     let info = status.get_details_error_info().unwrap();
-    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("UNKNOWN_SERVICE", "weft.mesh"));
+    assert_eq!(
+        (info.reason.as_str(), info.domain.as_str()),
+        ("UNKNOWN_SERVICE", "weft.mesh")
+    );
     assert_eq!(info.metadata["target"], "echo:7070");
 }

@@ -18,7 +18,10 @@ async fn the_workload_gets_the_time_that_is_left() {
     request.set_timeout(Duration::from_secs(20));
     let left = client.call("Unary", request).await.unwrap().into_inner();
     let left = parse_timeout(&left).unwrap();
-    assert!(left < Duration::from_secs(20) && left > Duration::from_secs(10), "{left:?}");
+    assert!(
+        left < Duration::from_secs(20) && left > Duration::from_secs(10),
+        "{left:?}"
+    );
 
     let mut snapshot = mesh.calling(&[server.inbound]);
     let target = snapshot.targets.get_mut("echo:7070").unwrap();
@@ -57,7 +60,11 @@ async fn expiry_is_deadline_exceeded_and_ends_the_work_at_once() {
     let started = Instant::now();
     let status = client.unary("hang").await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
     eventually("the handler is dropped", || echo.dropped_count() == 1).await;
 
     // A stream that has begun ends with the status in its trailers.

@@ -17,8 +17,13 @@ async fn a_drained_replica_fails_no_call_of_any_method() {
     let mesh = Mesh::new("drain.local");
     let (_, first, _) = mesh.echo().await;
     let (_, second, _) = mesh.echo().await;
-    let caller = mesh.caller("orders", &[first.inbound, second.inbound]).await;
-    let (stop, good) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let caller = mesh
+        .caller("orders", &[first.inbound, second.inbound])
+        .await;
+    let (stop, good) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let mut loads = Vec::new();
     for _ in 0..8 {
         let mut client = caller.client().await;
@@ -33,7 +38,10 @@ async fn a_drained_replica_fails_no_call_of_any_method() {
     sleep(Duration::from_millis(100)).await;
     // The endpoint stays in the configuration: draining alone must do.
     first.shutdown.cancel();
-    timeout(Duration::from_secs(8), first.task).await.expect("it drains").unwrap();
+    timeout(Duration::from_secs(8), first.task)
+        .await
+        .expect("it drains")
+        .unwrap();
     sleep(Duration::from_millis(100)).await;
     stop.store(true, Ordering::Relaxed);
     for load in loads {
@@ -56,6 +64,9 @@ async fn a_call_under_way_is_finished() {
         count += 1;
     }
     assert_eq!(count, 100);
-    timeout(Duration::from_secs(8), server.task).await.expect("it drains").unwrap();
+    timeout(Duration::from_secs(8), server.task)
+        .await
+        .expect("it drains")
+        .unwrap();
     assert_eq!(echo.dropped_count(), 0);
 }

@@ -16,9 +16,7 @@ use futures::{Stream, StreamExt, future::BoxFuture, stream};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Response, Status, Streaming, body::Body, server::Grpc, server::NamedService,
-};
+use tonic::{Request, Response, Status, Streaming, body::Body, server::Grpc, server::NamedService};
 use tonic_prost::ProstCodec;
 
 type Strings = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
@@ -85,20 +83,26 @@ impl Echo {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let header = |name: &str| {
             let value = request.metadata().get(name);
-            value.map_or("-", |value| value.to_str().unwrap()).to_owned()
+            value
+                .map_or("-", |value| value.to_str().unwrap())
+                .to_owned()
         };
         let text = request.get_ref().clone();
         match text.as_str() {
             "unavailable" => Err(Status::unavailable("as asked")),
             "not-found" => {
                 let mut status = Status::not_found("no such söck");
-                status.metadata_mut().insert("x-shelf", "7".parse().unwrap());
+                status
+                    .metadata_mut()
+                    .insert("x-shelf", "7".parse().unwrap());
                 Err(status)
             }
             "flaky" => {
-                let left = self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                    left.checked_sub(1)
-                });
+                let left = self
+                    .failures
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                        left.checked_sub(1)
+                    });
                 match left {
                     Ok(_) => Err(Status::unavailable("not yet")),
                     Err(_) => Ok(Response::new(header("grpc-previous-rpc-attempts"))),
@@ -164,16 +168,26 @@ macro_rules! handler {
 }
 
 handler!(Unary, UnaryService, String, String, , |echo, request| echo.unary(request));
-handler!(Ticks, ServerStreamingService, String, Strings, ResponseStream, |echo, request| async move {
-    Ok(Response::new(echo.ticks(request)))
-});
+handler!(
+    Ticks,
+    ServerStreamingService,
+    String,
+    Strings,
+    ResponseStream,
+    |echo, request| async move { Ok(Response::new(echo.ticks(request))) }
+);
 handler!(Collect, ClientStreamingService, String, String, , |_echo, request| async move {
     let texts: Vec<_> = request.into_inner().map(Result::unwrap).collect().await;
     Ok(Response::new(texts.join(" ")))
 });
-handler!(Chat, StreamingService, String, Strings, ResponseStream, |_echo, request| async move {
-    Ok(Response::new(Echo::chat(request)))
-});
+handler!(
+    Chat,
+    StreamingService,
+    String,
+    Strings,
+    ResponseStream,
+    |_echo, request| async move { Ok(Response::new(Echo::chat(request))) }
+);
 
 impl tower::Service<http::Request<Body>> for Echo {
     type Response = http::Response<Body>;

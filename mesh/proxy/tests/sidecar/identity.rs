@@ -22,7 +22,9 @@ async fn is_refused(server: &Running, config: Arc<rustls::ClientConfig>) -> Stri
     let own = tcp.local_addr().unwrap().to_string();
     let name = server_name(server.inbound.ip());
     if let Ok(mut stream) = TlsConnector::from(config).connect(name, tcp).await {
-        let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let _ = stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
         assert!(answer.is_empty(), "it was answered: {answer:?}");
@@ -36,11 +38,18 @@ async fn plaintext_is_refused_and_logged() {
     let (echo, server, _) = mesh.echo().await;
     let mut tcp = TcpStream::connect(server.inbound).await.unwrap();
     let own = tcp.local_addr().unwrap().to_string();
-    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     let closed = tokio::time::timeout(Duration::from_secs(1), tcp.read_to_end(&mut answer));
     let _ = closed.await.expect("it is closed within a second");
-    logs::line(&[&own, "inbound connection refused", "the peer spoke plaintext"]).await;
+    logs::line(&[
+        &own,
+        "inbound connection refused",
+        "the peer spoke plaintext",
+    ])
+    .await;
     assert_eq!(echo.call_count(), 0);
 }
 
@@ -52,7 +61,10 @@ async fn a_peer_without_a_certificate_is_refused_and_logged() {
     let config = bootstrap_client_config(bundle, Expected::Any).unwrap();
     let own = is_refused(&server, config).await;
     let line = logs::line(&[&own, "inbound connection refused", "NO_CERTIFICATE"]).await;
-    assert!(line.contains("an identity of trust domain identity.local"), "{line}");
+    assert!(
+        line.contains("an identity of trust domain identity.local"),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -64,7 +76,10 @@ async fn a_peer_of_another_trust_domain_is_refused_and_logged() {
     let config = AcceptsAnyone::config(&foreign);
     let own = is_refused(&server, config).await;
     let line = logs::line(&[&own, "inbound connection refused", "OTHER_TRUST_DOMAIN"]).await;
-    assert!(line.contains("spiffe://foreign.local/ns/shop/sa/orders"), "{line}");
+    assert!(
+        line.contains("spiffe://foreign.local/ns/shop/sa/orders"),
+        "{line}"
+    );
 }
 
 struct AcceptsAnyone;
@@ -127,17 +142,29 @@ async fn a_caller_without_a_rule_is_denied_until_a_rule_comes_on_the_same_connec
     let status = client.unary("hello").await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
     let info = status.get_details_error_info().unwrap();
-    assert_eq!((info.reason.as_str(), info.domain.as_str()), ("CALLER_NOT_ALLOWED", "weft.mesh"));
+    assert_eq!(
+        (info.reason.as_str(), info.domain.as_str()),
+        ("CALLER_NOT_ALLOWED", "weft.mesh")
+    );
     assert_eq!(info.metadata["caller"], mesh.id("carts").as_str());
     assert_eq!(info.metadata["rule"], "default-deny");
     let carts = mesh.id("carts");
-    logs::line(&["CALLER_NOT_ALLOWED", carts.as_str(), "default-deny", "/test.Echo/Unary"]).await;
+    logs::line(&[
+        "CALLER_NOT_ALLOWED",
+        carts.as_str(),
+        "default-deny",
+        "/test.Echo/Unary",
+    ])
+    .await;
     assert_eq!(echo.call_count(), 0);
 
     server.set(mesh.allowing(&["carts"]));
     assert_eq!(client.unary("hello").await.unwrap(), "hello");
     server.set(mesh.allowing(&[]));
-    assert_eq!(client.unary("hello").await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(
+        client.unary("hello").await.unwrap_err().code(),
+        Code::PermissionDenied
+    );
     assert_eq!(echo.call_count(), 1);
 }
 
@@ -152,7 +179,13 @@ async fn an_endpoint_that_is_somebody_else_gets_no_request() {
     assert_eq!(status.code(), Code::Unavailable);
     let info = status.get_details_error_info().unwrap();
     assert_eq!(info.reason, "UPSTREAM_CONNECT_FAILED");
-    assert!(status.message().contains(mesh.id("carts").as_str()), "{status:?}");
-    assert!(status.message().contains(mesh.id("echo").as_str()), "{status:?}");
+    assert!(
+        status.message().contains(mesh.id("carts").as_str()),
+        "{status:?}"
+    );
+    assert!(
+        status.message().contains(mesh.id("echo").as_str()),
+        "{status:?}"
+    );
     assert_eq!(echo.call_count(), 0);
 }

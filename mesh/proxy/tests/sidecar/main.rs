@@ -8,5 +8,6 @@ mod drain;
 mod echo;
 mod identity;
 mod logs;
+mod registration;
 mod retries;
 mod support;

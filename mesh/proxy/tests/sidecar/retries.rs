@@ -45,7 +45,9 @@ async fn a_method_without_a_policy_and_a_call_that_is_a_retry_are_sent_once() {
     assert!(client.unary("unavailable").await.is_err());
     assert_eq!(echo.call_count(), 1);
     let mut request = Request::new("unavailable".to_owned());
-    request.metadata_mut().insert("grpc-previous-rpc-attempts", "1".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("grpc-previous-rpc-attempts", "1".parse().unwrap());
     assert!(client.call("Safe", request).await.is_err());
     assert_eq!(echo.call_count(), 2);
 }
@@ -60,7 +62,10 @@ async fn a_storm_of_failures_is_hardly_amplified() {
         assert!(client.safe("unavailable").await.is_err());
     }
     let attempts = echo.call_count();
-    assert!((400..=480).contains(&attempts), "{attempts} attempts for 400 calls");
+    assert!(
+        (400..=480).contains(&attempts),
+        "{attempts} attempts for 400 calls"
+    );
 }
 
 /// Calls in a loop until told to stop; returns how many succeeded and every failure.
@@ -89,7 +94,11 @@ fn process() -> tokio::runtime::Runtime {
 
 /// An address where connections are refused.
 async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,12 +110,13 @@ async fn a_killed_replica_fails_no_safe_call() {
     let serving = first_app.spawn(async move { echo.serve(CancellationToken::new()).await.0 });
     let app = serving.await.unwrap();
     let own = Arc::clone(&mesh);
-    let starting = first_sidecar.spawn(async move {
-        own.sidecar("echo", app, own.allowing(&["orders"])).await
-    });
+    let starting = first_sidecar
+        .spawn(async move { own.sidecar("echo", app, own.allowing(&["orders"])).await });
     let first = starting.await.unwrap();
     let (_, second, _) = mesh.echo().await;
-    let caller = mesh.caller("orders", &[first.inbound, second.inbound]).await;
+    let caller = mesh
+        .caller("orders", &[first.inbound, second.inbound])
+        .await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut loads = Vec::new();
     for _ in 0..8 {
@@ -131,8 +141,12 @@ async fn a_call_that_reached_no_workload_is_sent_elsewhere_whatever_its_method()
     let mesh = Mesh::new("retries.local");
     let (echo, alive, _) = mesh.echo().await;
     let nobody = nobody().await;
-    let dead = mesh.sidecar("echo", nobody, mesh.allowing(&["orders"])).await;
-    let caller = mesh.caller("orders", &[dead.inbound, alive.inbound, nobody]).await;
+    let dead = mesh
+        .sidecar("echo", nobody, mesh.allowing(&["orders"]))
+        .await;
+    let caller = mesh
+        .caller("orders", &[dead.inbound, alive.inbound, nobody])
+        .await;
     let mut client = caller.client().await;
     for _ in 0..20 {
         client.unary("hello").await.unwrap();
@@ -144,7 +158,9 @@ async fn a_call_that_reached_no_workload_is_sent_elsewhere_whatever_its_method()
 async fn a_workload_that_is_gone_for_good_is_named_after_a_second() {
     let mesh = Mesh::new("retries.local");
     let nobody = nobody().await;
-    let dead = mesh.sidecar("echo", nobody, mesh.allowing(&["orders"])).await;
+    let dead = mesh
+        .sidecar("echo", nobody, mesh.allowing(&["orders"]))
+        .await;
     let caller = mesh.caller("orders", &[dead.inbound]).await;
     let started = Instant::now();
     let status = caller.client().await.unary("hello").await.unwrap_err();
@@ -169,7 +185,9 @@ async fn a_call_waits_for_a_workload_that_restarts() {
     // A new process of the same workload elsewhere, with its sidecar.
     let again = Echo::default();
     let (address, _task) = again.serve(CancellationToken::new()).await;
-    let renewed = mesh.sidecar("echo", address, mesh.allowing(&["orders"])).await;
+    let renewed = mesh
+        .sidecar("echo", address, mesh.allowing(&["orders"]))
+        .await;
     sleep(Duration::from_millis(50)).await;
     let mut client = caller.client().await;
     let call = tokio::spawn(async move { client.unary("hello").await });

@@ -48,7 +48,10 @@ impl Mesh {
     }
 
     pub fn identity(&self, account: &str) -> Arc<Identity> {
-        let svid = self.authority.issue(&self.id(account), Duration::from_secs(600)).unwrap();
+        let svid = self
+            .authority
+            .issue(&self.id(account), Duration::from_secs(600))
+            .unwrap();
         Identity::new(svid, self.authority.bundle().clone())
     }
 
@@ -188,11 +191,15 @@ pub struct Client(pub Grpc<Channel>);
 
 impl Client {
     pub async fn unary(&mut self, text: &str) -> Result<String, Status> {
-        self.call("Unary", Request::new(text.to_owned())).await.map(Response::into_inner)
+        self.call("Unary", Request::new(text.to_owned()))
+            .await
+            .map(Response::into_inner)
     }
 
     pub async fn safe(&mut self, text: &str) -> Result<String, Status> {
-        self.call("Safe", Request::new(text.to_owned())).await.map(Response::into_inner)
+        self.call("Safe", Request::new(text.to_owned()))
+            .await
+            .map(Response::into_inner)
     }
 
     pub async fn call(
@@ -207,7 +214,10 @@ impl Client {
     pub async fn ticks(&mut self, count: &str) -> Result<Streaming<String>, Status> {
         self.0.ready().await.unwrap();
         let request = Request::new(count.to_owned());
-        let response = self.0.server_streaming(request, path("Ticks"), codec()).await?;
+        let response = self
+            .0
+            .server_streaming(request, path("Ticks"), codec())
+            .await?;
         Ok(response.into_inner())
     }
 }

@@ -1,0 +1,303 @@
+//! Whole calls through the engine, in virtual time.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use rand::{SeedableRng, rngs::StdRng};
+use weft_model::dataplane::{
+    Endpoint, MethodMatch, MethodRule, OutlierDetection, RetryPolicy, Snapshot, Target,
+};
+use weft_policy::{
+    AttemptEnd, Call, Engine, Failure, Next, Outcome, PATIENCE, Pick, Reason, RequestFacts, code,
+    retry::Pushback,
+};
+
+const AUTHORITY: &str = "carts:7070";
+
+struct World {
+    engine: Engine,
+    now: Instant,
+    rng: StdRng,
+}
+
+fn endpoint(n: u16) -> Endpoint {
+    Endpoint {
+        address: SocketAddr::from(([127, 0, 0, 1], n)),
+        instance: format!("carts-{n}"),
+    }
+}
+
+fn target(endpoints: u16) -> Target {
+    let retry_policy = RetryPolicy {
+        max_attempts: 3,
+        initial_backoff: Duration::from_millis(100),
+        max_backoff: Duration::from_secs(1),
+        backoff_multiplier_permille: 2000,
+        retryable_status_codes: vec![code::UNAVAILABLE],
+    };
+    let rule = |method: Option<&str>, timeout, retry_policy| MethodRule {
+        matches: MethodMatch {
+            service: method.map(|_| "a.Carts".to_owned()),
+            method: method.map(str::to_owned),
+        },
+        timeout: Some(Duration::from_secs(timeout)),
+        retry_policy,
+    };
+    Target {
+        authority: AUTHORITY.to_owned(),
+        service: "carts".to_owned(),
+        identity: "spiffe://a/ns/b/sa/carts".to_owned(),
+        methods: vec![
+            rule(Some("Get"), 2, Some(retry_policy)),
+            rule(None, 5, None),
+        ],
+        retry_throttling: None,
+        outlier_detection: Some(OutlierDetection {
+            consecutive_errors: 3,
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_percent: 50,
+        }),
+        endpoints: (1..=endpoints).map(endpoint).collect(),
+    }
+}
+
+impl World {
+    fn new(endpoints: u16) -> Self {
+        let mut world = Self {
+            engine: Engine::default(),
+            now: Instant::now(),
+            rng: StdRng::seed_from_u64(42),
+        };
+        world.set(endpoints);
+        world
+    }
+
+    fn set(&mut self, endpoints: u16) {
+        let targets = [(AUTHORITY.to_owned(), target(endpoints))];
+        self.engine.update(&Snapshot {
+            targets: targets.into(),
+            inbound: None,
+        });
+    }
+
+    fn call(&self, method: &str) -> Call {
+        let path = format!("/a.Carts/{method}");
+        let facts = RequestFacts {
+            authority: AUTHORITY,
+            path: &path,
+            ..RequestFacts::default()
+        };
+        self.engine.admit(facts, self.now).unwrap()
+    }
+
+    fn picked(&mut self, call: &mut Call) -> Endpoint {
+        match self.engine.pick(call, self.now, &mut self.rng) {
+            Pick::Endpoint(endpoint) => endpoint,
+            other => panic!("no endpoint: {other:?}"),
+        }
+    }
+
+    fn end(&mut self, call: &mut Call, endpoint: &Endpoint, outcome: &Outcome) -> Next {
+        let end = AttemptEnd {
+            latency: Duration::from_millis(5),
+            is_replayable: true,
+            now: self.now,
+        };
+        self.engine.release(AUTHORITY, endpoint);
+        self.engine
+            .attempt_ended(call, endpoint, outcome, end, &mut self.rng)
+    }
+
+    /// One whole call, each attempt ended by `outcome`; what it came to, and how long it took.
+    fn run(
+        &mut self,
+        method: &str,
+        outcome: impl Fn(&Endpoint) -> Outcome,
+    ) -> (Call, Option<Failure>) {
+        let mut call = self.call(method);
+        loop {
+            match self.engine.pick(&mut call, self.now, &mut self.rng) {
+                Pick::Fail(failure) => return (call, Some(failure)),
+                Pick::Wait(until) => self.now = until,
+                Pick::Endpoint(endpoint) => {
+                    let outcome = outcome(&endpoint);
+                    match self.end(&mut call, &endpoint, &outcome) {
+                        Next::Forward => return (call, None),
+                        Next::Fail(failure) => return (call, Some(failure)),
+                        Next::RetryAt(at) => self.now = self.now.max(at),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unavailable() -> Outcome {
+    Outcome::TrailersOnly {
+        code: code::UNAVAILABLE,
+        pushback: Pushback::Absent,
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_gives_deadline_and_name() {
+    let world = World::new(1);
+    let get = world.call("Get");
+    assert_eq!(get.record.rule, "a.Carts/Get");
+    assert_eq!(
+        get.deadline.remaining(world.now),
+        Some(Duration::from_secs(2))
+    );
+    let add = world.call("Add");
+    assert_eq!(add.record.rule, "*");
+    assert_eq!(
+        add.deadline.remaining(world.now),
+        Some(Duration::from_secs(5))
+    );
+}
+
+#[test]
+fn an_unknown_authority_is_told_from_a_missing_configuration() {
+    let facts = RequestFacts {
+        authority: "nobody:1",
+        path: "/a.B/C",
+        ..RequestFacts::default()
+    };
+    let world = World::new(1);
+    let known = world.engine.admit(facts, world.now).unwrap_err();
+    assert_eq!(known.reason, Reason::UnknownService);
+    let empty = Engine::default().admit(facts, world.now).unwrap_err();
+    assert_eq!(empty.reason, Reason::NoConfiguration);
+}
+
+#[test]
+fn a_policy_retry_goes_to_another_endpoint_and_ends_after_three_attempts() {
+    let mut world = World::new(3);
+    let mut call = world.call("Get");
+    let mut tried = Vec::new();
+    for attempt in 1..=3 {
+        let endpoint = world.picked(&mut call);
+        assert!(!tried.contains(&endpoint), "{endpoint:?} again");
+        let next = world.end(&mut call, &endpoint, &unavailable());
+        assert_eq!(next == Next::Forward, attempt == 3, "{next:?}");
+        tried.push(endpoint);
+    }
+    assert_eq!((call.record.attempts, call.previous_attempts()), (3, 3));
+}
+
+#[test]
+fn a_method_without_a_policy_is_sent_once_even_if_its_connection_breaks() {
+    let mut world = World::new(3);
+    let broken = |_: &Endpoint| Outcome::Broken(Failure::new(Reason::UpstreamReset, "gone"));
+    let (call, failure) = world.run("Add", broken);
+    assert_eq!(failure.unwrap().reason, Reason::UpstreamReset);
+    assert_eq!(call.record.attempts, 1);
+    let (call, failure) = world.run("Get", broken);
+    assert!(failure.is_some());
+    assert_eq!(call.record.attempts, 3);
+}
+
+#[test]
+fn a_hop_that_repeats_already_is_not_multiplied() {
+    let mut world = World::new(3);
+    let facts = RequestFacts {
+        authority: AUTHORITY,
+        path: "/a.Carts/Get",
+        is_retry: true,
+        ..RequestFacts::default()
+    };
+    let mut call = world.engine.admit(facts, world.now).unwrap();
+    let endpoint = world.picked(&mut call);
+    assert_eq!(
+        world.end(&mut call, &endpoint, &unavailable()),
+        Next::Forward
+    );
+}
+
+#[test]
+fn what_reached_nobody_tries_every_other_endpoint_at_once() {
+    let mut world = World::new(4);
+    let started = world.now;
+    let (call, failure) = world.run("Add", |endpoint| match endpoint.address.port() {
+        4 => Outcome::Headers,
+        _ => Outcome::ConnectFailed("refused".to_owned()),
+    });
+    assert_eq!(failure, None);
+    assert_eq!(call.record.attempts, 1);
+    assert!(call.record.transparent_retries <= 3);
+    assert_eq!(world.now, started);
+}
+
+#[test]
+fn an_outage_of_all_endpoints_is_waited_out_for_the_patience_and_no_longer() {
+    let mut world = World::new(2);
+    let started = world.now;
+    let (call, failure) = world.run("Add", |_| Outcome::ConnectFailed("refused".to_owned()));
+    assert_eq!(failure.unwrap().reason, Reason::UpstreamConnectFailed);
+    let took = world.now - started;
+    assert!(took <= PATIENCE && took > PATIENCE / 4, "{took:?}");
+    assert_eq!(call.record.attempts, 0);
+    assert!(call.record.transparent_retries < 20);
+}
+
+#[test]
+fn an_endpoint_that_appears_within_the_patience_takes_the_call() {
+    let mut world = World::new(0);
+    let mut call = world.call("Add");
+    assert!(matches!(
+        world.engine.pick(&mut call, world.now, &mut world.rng),
+        Pick::Wait(until) if until == world.now + PATIENCE
+    ));
+    world.now += PATIENCE / 2;
+    world.set(1);
+    world.picked(&mut call);
+    world.set(0);
+    let mut call = world.call("Add");
+    let _ = world.engine.pick(&mut call, world.now, &mut world.rng);
+    world.now += PATIENCE;
+    let picked = world.engine.pick(&mut call, world.now, &mut world.rng);
+    assert!(matches!(picked, Pick::Fail(failure) if failure.reason == Reason::NoHealthyEndpoint));
+}
+
+#[test]
+fn an_endpoint_that_keeps_failing_gets_no_calls_until_its_ejection_ends() {
+    let mut world = World::new(2);
+    let sick = |endpoint: &Endpoint| match endpoint.address.port() {
+        1 => unavailable(),
+        _ => Outcome::Headers,
+    };
+    for _ in 0..40 {
+        world.run("Add", sick);
+    }
+    let mut served = HashMap::new();
+    for _ in 0..40 {
+        let (call, _) = world.run("Add", sick);
+        *served.entry(call.record.instance().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(served, [("carts-2".to_owned(), 40)].into());
+
+    world.now += Duration::from_secs(31);
+    let mut served = HashMap::new();
+    for _ in 0..40 {
+        let (call, _) = world.run("Add", |_| Outcome::Headers);
+        *served.entry(call.record.instance().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(served.len(), 2, "{served:?}");
+}
+
+#[test]
+fn a_retry_that_would_begin_after_the_deadline_is_not_made() {
+    let mut world = World::new(2);
+    let mut call = world.call("Get");
+    let endpoint = world.picked(&mut call);
+    world.now += Duration::from_millis(1950);
+    assert_eq!(
+        world.end(&mut call, &endpoint, &unavailable()),
+        Next::Forward
+    );
+    assert_eq!(call.record.attempts, 1);
+}
