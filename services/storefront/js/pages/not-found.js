@@ -1,0 +1,3 @@
+// The page for addresses that do not exist: only what every page has.
+
+import "../shell.js";
