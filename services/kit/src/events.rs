@@ -1,6 +1,7 @@
 //! Events between services: the stream that serves an outbox, and the consumer of another's.
 
 mod consume;
+mod metrics;
 mod serve;
 
 use std::pin::Pin;

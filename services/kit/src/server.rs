@@ -208,7 +208,8 @@ impl Server {
         // Whatever way serving ends, streams and tasks learn of it.
         let _end = drain.clone().drop_guard();
         let health = HealthReporter::new();
-        let app = app(routes, &services, &health);
+        let closing = CancellationToken::new();
+        let app = app(routes, &services, &health, closing.clone());
         let state = State {
             health,
             readiness,
@@ -238,15 +239,16 @@ impl Server {
         state.set_serving(true).await;
 
         let mut connections = JoinSet::new();
-        let closing = CancellationToken::new();
         let ended = tokio::select! {
             () = accept(&listener, app, &mut connections, &closing, state.drain_start(token)) => Ok(()),
             ended = first_unexpected_end(&mut background, &state.drain) => ended,
             ended = first_unexpected_end(&mut admin_port, &state.drain) => ended,
         };
-        state.set_serving(false).await;
+        if !state.drain.is_cancelled() {
+            state.set_serving(false).await;
+            state.drain.cancel();
+        }
         drop(listener);
-        state.drain.cancel();
         closing.cancel();
         let finish = async {
             while connections.join_next().await.is_some() {}
@@ -299,12 +301,17 @@ impl State {
     }
 }
 
-fn app(mut routes: RoutesBuilder, services: &[&'static str], health: &HealthReporter) -> Guard {
+fn app(
+    mut routes: RoutesBuilder,
+    services: &[&'static str],
+    health: &HealthReporter,
+    closing: CancellationToken,
+) -> Guard {
     let health = HealthService::from_health_reporter(health.clone());
     routes.add_service(HealthServer::new(health));
     let (v1, v1alpha) = reflection::services(services);
     routes.add_service(v1).add_service(v1alpha);
-    Guard::new(routes.routes().prepare(), services)
+    Guard::new(routes.routes().prepare(), services, closing)
 }
 
 async fn bind(address: SocketAddr, name: &str) -> anyhow::Result<TcpListener> {

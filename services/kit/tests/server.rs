@@ -115,24 +115,51 @@ async fn deadline_is_kept_by_both_ends() {
     );
     assert!(started.elapsed() < Duration::from_secs(3));
 
-    // A client that only tells its deadline learns it from the server.
-    let endpoint = format!("http://{}", running.address());
-    let channel = tonic::transport::Endpoint::from_shared(endpoint)
-        .unwrap()
-        .connect()
-        .await
-        .unwrap();
-    let mut client = RegistryServiceClient::with_interceptor(channel, |mut request: Request<()>| {
-        request
-            .metadata_mut()
-            .insert("grpc-timeout", "100m".parse().unwrap());
-        Ok(request)
-    });
-    let code = client.register(told("sleep")).await.unwrap_err().code();
-    assert!(
-        matches!(code, Code::DeadlineExceeded | Code::Cancelled),
-        "{code:?}"
+    assert_eq!(
+        raw_status(running.address(), "100m").await,
+        "4",
+        "the server keeps it by itself"
     );
+}
+
+/// The `grpc-status` that a client without any timer of its own gets for "sleep".
+async fn raw_status(address: std::net::SocketAddr, timeout: &str) -> String {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use prost::Message as _;
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let message = told("sleep").encode_to_vec();
+    let mut body = vec![0_u8];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    let request = http::Request::post(format!(
+        "http://{address}/weft.registry.v1.RegistryService/Register"
+    ))
+    .header("content-type", "application/grpc")
+    .header("te", "trailers")
+    .header("grpc-timeout", timeout)
+    .body(http_body_util::Full::new(bytes::Bytes::from(body)))
+    .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    response.headers()["grpc-status"]
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn oversized_request_exhausts_resources() {
+    let (running, _db) = running(Puppet::default()).await;
+    let mut client = RegistryServiceClient::new(running.upstream());
+    let mut request = told("ok");
+    request.address = "x".repeat(5 * 1024 * 1024);
+    let status = client.register(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+    client.register(told("ok")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -262,9 +289,9 @@ async fn health_is_told_per_service() {
     assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
     let stopping = tokio::spawn(running.stop());
     assert_eq!(watch.message().await.unwrap().unwrap().status, 2);
-    drop(watch);
-    drop(client);
+    // The open watch does not hold up the end.
     stopping.await.unwrap().unwrap();
+    assert_eq!(watch.message().await.unwrap_err().code(), Code::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

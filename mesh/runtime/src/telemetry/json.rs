@@ -46,11 +46,8 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         let metadata = event.metadata();
         let mut line = Map::new();
-        line.insert("time".into(), time.into());
-        line.insert("level".into(), metadata.level().as_str().into());
-        line.insert("process".into(), self.process.as_str().into());
-        line.insert("target".into(), metadata.target().into());
         event.record(&mut Fields(&mut line));
+        let message = line.remove("message").unwrap_or_default();
         if let Some(scope) = context.event_scope() {
             for span in scope {
                 if let Some(fields) = span.extensions().get::<FormattedFields<N>>()
@@ -75,8 +72,22 @@ where
                 line.insert("span_id".into(), ids.span_id().to_string().into());
             }
         }
-        let text = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
-        writeln!(writer, "{text}")
+        // What people look for first stands first.
+        let head: [(&str, Value); 5] = [
+            ("time", time.into()),
+            ("level", metadata.level().as_str().into()),
+            ("process", self.process.as_str().into()),
+            ("message", message),
+            ("target", metadata.target().into()),
+        ];
+        let mut separator = '{';
+        let head = head.iter().map(|(key, value)| (*key, value));
+        let rest = line.iter().map(|(key, value)| (key.as_str(), value));
+        for (key, value) in head.chain(rest) {
+            write!(writer, "{separator}{}:{value}", Value::from(key))?;
+            separator = ',';
+        }
+        writeln!(writer, "}}")
     }
 }
 

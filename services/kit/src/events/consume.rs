@@ -244,6 +244,7 @@ impl Consumer {
         tx.commit().await?;
         let (consumer, source, key) = (&self.name, &self.source, &event.key);
         if last {
+            super::metrics::PARKED.add(consumer, source);
             tracing::error!(
                 consumer,
                 source,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status, body::Body};
 
 use super::guard::{Call, late, log_panic};
@@ -24,6 +25,7 @@ pub(super) struct CallBody {
 struct Open {
     inner: Body,
     expires: Option<Pin<Box<Sleep>>>,
+    closing: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     call: Call,
 }
 
@@ -31,6 +33,7 @@ impl CallBody {
     pub(super) fn new(
         inner: Body,
         deadline: Option<Instant>,
+        closing: Option<CancellationToken>,
         mut call: Call,
         code: Option<Code>,
     ) -> Self {
@@ -38,10 +41,12 @@ impl CallBody {
             call.set_code(code);
         }
         let expires = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
+        let closing = closing.map(|token| Box::pin(token.cancelled_owned()));
         Self {
             open: Some(Open {
                 inner,
                 expires,
+                closing,
                 call,
             }),
         }
@@ -72,6 +77,7 @@ impl http_body::Body for CallBody {
         let Open {
             inner,
             expires,
+            closing,
             call,
         } = open;
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -84,14 +90,20 @@ impl http_body::Body for CallBody {
                 Poll::Ready(Some(Ok(self.end(&status::internal()))))
             }
             Ok(Poll::Pending) => {
-                let expired = expires
+                if expires
                     .as_mut()
-                    .is_some_and(|at| at.as_mut().poll(context).is_ready());
-                if expired {
-                    Poll::Ready(Some(Ok(self.end(&late()))))
-                } else {
-                    Poll::Pending
+                    .is_some_and(|at| at.as_mut().poll(context).is_ready())
+                {
+                    return Poll::Ready(Some(Ok(self.end(&late()))));
                 }
+                if closing
+                    .as_mut()
+                    .is_some_and(|closed| closed.as_mut().poll(context).is_ready())
+                {
+                    let status = Status::unavailable("the service drains");
+                    return Poll::Ready(Some(Ok(self.end(&status))));
+                }
+                Poll::Pending
             }
             Ok(Poll::Ready(Some(Ok(frame)))) => {
                 if let Some(trailers) = frame.trailers_ref() {

@@ -8,6 +8,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body, service::Routes};
 use tower::Service as _;
 use tracing::{Instrument as _, Span, field};
@@ -20,10 +21,12 @@ use crate::{call, status};
 pub(super) struct Guard {
     routes: Routes,
     methods: Arc<BTreeMap<String, &'static str>>,
+    closing: CancellationToken,
 }
 
 impl Guard {
-    pub(super) fn new(routes: Routes, services: &[&str]) -> Self {
+    /// Streams of health and reflection, which callers would hold for ever, end with `closing`.
+    pub(super) fn new(routes: Routes, services: &[&str], closing: CancellationToken) -> Self {
         // Bounded by the contract, so that callers cannot make labels.
         let methods = contract::methods(services)
             .into_iter()
@@ -32,6 +35,7 @@ impl Guard {
         Self {
             routes,
             methods: Arc::new(methods),
+            closing,
         }
     }
 
@@ -44,8 +48,10 @@ impl Guard {
             .get(request.uri().path())
             .copied()
             .unwrap_or("other");
+        let infrastructure = request.uri().path().starts_with("/grpc.");
+        let closing = infrastructure.then(|| self.closing.clone());
         let deadline = call::grpc_timeout(request.headers()).map(|left| Instant::now() + left);
-        let call = Call::start(method, request.headers());
+        let call = Call::start(method, request.headers(), infrastructure);
         let span = call.span.clone();
         let mut routes = self.routes.clone();
         let handle = async move {
@@ -67,16 +73,30 @@ impl Guard {
                 log_panic(&*panic);
                 status::internal().into_http()
             });
-            let (parts, body) = response.into_parts();
             // A failure without a body has its status in the headers.
-            let code = Status::from_header_map(&parts.headers).map(|status| status.code());
-            Ok(Response::from_parts(
-                parts,
-                CallBody::new(body, deadline, call, code),
-            ))
+            let status = Status::from_header_map(response.headers());
+            let response = match &status {
+                Some(status) if is_oversized(status) => too_large(status).into_http(),
+                _ => response,
+            };
+            let code = Status::from_header_map(response.headers()).map(|status| status.code());
+            Ok(response.map(|body| CallBody::new(body, deadline, closing, call, code)))
         };
         Box::pin(handle.instrument(span))
     }
+}
+
+/// tonic says `OUT_OF_RANGE` where gRPC says `RESOURCE_EXHAUSTED`.
+fn is_oversized(status: &Status) -> bool {
+    status.code() == Code::OutOfRange
+        && status
+            .message()
+            .starts_with("Error, decoded message length too large")
+}
+
+fn too_large(status: &Status) -> Status {
+    let facts = status.message().trim_start_matches("Error, decoded ");
+    Status::resource_exhausted(facts.to_owned())
 }
 
 pub(super) fn late() -> Status {
@@ -101,16 +121,21 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn start(method: &'static str, headers: &http::HeaderMap) -> Self {
-        let span = tracing::info_span!(
-            "call",
-            otel.name = method,
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            rpc.system = "grpc",
-            rpc.method = method,
-            rpc.grpc.status_code = field::Empty,
-        );
+    fn start(method: &'static str, headers: &http::HeaderMap, infrastructure: bool) -> Self {
+        let span = if infrastructure {
+            // Health is asked all the time; nobody wants that in a trace.
+            Span::none()
+        } else {
+            tracing::info_span!(
+                "call",
+                otel.name = method,
+                otel.kind = "server",
+                otel.status_code = field::Empty,
+                rpc.system = "grpc",
+                rpc.method = method,
+                rpc.grpc.status_code = field::Empty,
+            )
+        };
         weft_runtime::trace::extract(headers, &span);
         CALLS.start(method);
         Self {

@@ -1,0 +1,162 @@
+//! What can only be seen in a process of its own: signals, standard input, logs, exported spans. The
+//! test starts itself again with the environment that it wants to see the effect of.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tracing::Instrument as _;
+use weft_runtime::{runtime, shutdown, telemetry, trace};
+
+/// Not a test: the process that the tests start.
+#[test]
+#[ignore = "started by the other tests"]
+fn child() {
+    runtime().unwrap().block_on(async {
+        let _telemetry = telemetry::init("child");
+        let token = shutdown::token();
+        let span = tracing::info_span!("work", step = 7);
+        let mut headers = http::HeaderMap::new();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        headers.insert("traceparent", parent.parse().unwrap());
+        trace::extract(&headers, &span);
+        async { tracing::info!(answer = 42, text = "two\nlines", "ready") }
+            .instrument(span)
+            .await;
+        if env::var("CHILD_WAITS").is_ok() {
+            token.cancelled().await;
+        }
+        tracing::info!("over");
+    });
+}
+
+fn start(environment: &[(&str, &str)]) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--nocapture"])
+        .env_remove("RUST_LOG")
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn line_with(child: &mut Child, text: &str) -> serde_json::Value {
+    let lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    let line = lines
+        .map(Result::unwrap)
+        .find(|line| line.contains(text))
+        .unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+fn end(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    panic!("the process did not end");
+}
+
+#[test]
+fn log_line_is_json_with_the_callers_trace() {
+    let mut child = start(&[]);
+    let line = line_with(&mut child, "\"ready\"");
+    assert_eq!(line["message"], "ready");
+    assert_eq!(line["process"], "child");
+    assert_eq!(line["answer"], 42);
+    assert_eq!(line["text"], "two\nlines");
+    assert_eq!(line["step"], 7);
+    assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+    assert_eq!(line["span_id"].as_str().unwrap().len(), 16);
+    assert!(end(&mut child).success());
+}
+
+#[test]
+fn sigterm_drains() {
+    let mut child = start(&[("CHILD_WAITS", "1")]);
+    line_with(&mut child, "\"ready\"");
+    let sent = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    assert!(end(&mut child).success());
+}
+
+#[test]
+fn closed_standard_input_drains_where_it_is_wanted() {
+    let mut child = start(&[("CHILD_WAITS", "1"), ("EXIT_ON_STDIN_CLOSE", "1")]);
+    line_with(&mut child, "\"ready\"");
+    assert!(child.try_wait().unwrap().is_none());
+    drop(child.stdin.take());
+    assert!(end(&mut child).success());
+
+    let mut child = start(&[("CHILD_WAITS", "1")]);
+    line_with(&mut child, "\"ready\"");
+    drop(child.stdin.take());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "nobody asked it to end"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn spans_are_exported_before_the_process_ends() {
+    let runtime = runtime().unwrap();
+    let received = Arc::new(Mutex::new(Vec::<(String, Vec<u8>)>::new()));
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Arc::clone(&received);
+    let collector =
+        axum::Router::new().fallback(async move |uri: http::Uri, body: axum::body::Body| {
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            seen.lock()
+                .unwrap()
+                .push((uri.path().to_owned(), body.to_vec()));
+            // An empty message, and the status where trailers would be.
+            (
+                [("content-type", "application/grpc"), ("grpc-status", "0")],
+                vec![0_u8; 5],
+            )
+        });
+    runtime.spawn(async move { axum::serve(listener, collector).await });
+
+    let mut child = start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{address}"))]);
+    assert!(end(&mut child).success());
+    let received = received.lock().unwrap();
+    let (path, body) = received.first().expect("something was exported");
+    assert_eq!(
+        path,
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+    );
+    for expected in ["child", "work", "service.name"] {
+        let found = body
+            .windows(expected.len())
+            .any(|part| part == expected.as_bytes());
+        assert!(found, "{expected} is not in the export");
+    }
+}
+
+#[test]
+fn collector_that_is_away_does_not_hold_the_process() {
+    let mut child = start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")]);
+    let started = Instant::now();
+    assert!(end(&mut child).success());
+    assert!(started.elapsed() < Duration::from_secs(8));
+}
