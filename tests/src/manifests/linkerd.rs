@@ -12,6 +12,11 @@ use super::{Behaviour, behaviours, duration, pods, resource, retry_codes};
 const POLICY: &str = "policy.linkerd.io";
 const ROUTE: &str = "gateway.networking.k8s.io";
 
+/// A method as its contract's name and its own.
+type Method = (String, String);
+/// Service accounts that may call the same methods.
+type Callers = BTreeSet<String>;
+
 /// Everything about one service.
 pub fn resources(service: &Service, target: &Target) -> Result<Vec<Value>> {
     let mut made = Vec::new();
@@ -72,12 +77,12 @@ fn exact((service, method): &(&str, &str)) -> Value {
 
 /// A call belongs to the most specific route alone, so two caller rules that overlap must become one
 /// route per set of callers: the methods each set may call.
-fn allowed(service: &Service) -> Result<BTreeMap<BTreeSet<String>, BTreeSet<(String, String)>>> {
+fn allowed(service: &Service) -> Result<BTreeMap<Callers, BTreeSet<Method>>> {
     ensure!(
         service.authz.deny_rules.is_empty(),
         "Linkerd has no deny rules"
     );
-    let mut by_method: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    let mut by_method: BTreeMap<Method, Callers> = BTreeMap::new();
     for rule in service
         .authz
         .allow_rules
@@ -112,7 +117,7 @@ fn allowed(service: &Service) -> Result<BTreeMap<BTreeSet<String>, BTreeSet<(Str
 }
 
 /// Every method the service serves.
-fn methods(service: &Service) -> Vec<(String, String)> {
+fn methods(service: &Service) -> Vec<Method> {
     let mut found = Vec::new();
     let contracts = service
         .serves
@@ -139,11 +144,7 @@ fn matches(pattern: &str, path: &str) -> bool {
 }
 
 /// Lets a set of callers call some methods of a service.
-fn caller_rule(
-    service: &str,
-    callers: &BTreeSet<String>,
-    methods: &BTreeSet<(String, String)>,
-) -> [Value; 3] {
+fn caller_rule(service: &str, callers: &Callers, methods: &BTreeSet<Method>) -> [Value; 3] {
     let names: Vec<_> = callers.iter().map(String::as_str).collect();
     let name = format!("{service}-from-{}", names.join("-"));
     let matches = methods
