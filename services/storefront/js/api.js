@@ -45,9 +45,10 @@ export class ApiError extends Error {
   }
 }
 
-/** A text of the API as a sentence: capital letter, full stop. */
-export function sentence(status, message) {
+/** A message of the API as a sentence; what broke inside the shop means nothing to a customer. */
+function sentence(status, message) {
   if (status === 0) return UNREACHABLE;
+  if (status >= 500) return "The shop is having trouble answering. Please try again in a moment.";
   if (!message) return `Something went wrong (${status}). Please try again.`;
   const text = message.charAt(0).toUpperCase() + message.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;

@@ -40,9 +40,9 @@ export async function busy(button, action) {
   }
 }
 
-/** A point in time as people write it: the date, and with a `timeStyle` of Intl the time of day too. */
-export function date(timestamp, timeStyle) {
-  const text = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle }).format(new Date(timestamp));
+/** A point in time as people write it, with the styles of `Intl.DateTimeFormat`. */
+export function date(timestamp, styles = { dateStyle: "medium" }) {
+  const text = new Intl.DateTimeFormat("en-GB", styles).format(new Date(timestamp));
   return el("time", { datetime: timestamp }, text);
 }
 

@@ -30,7 +30,9 @@ window.addEventListener("session", ({ detail }) => {
   showAccount();
   if (detail !== "begun") cart.forget();
   if (detail === "expired") {
-    notice("Your login has expired. ", el("a", { href: loginHere() }, "Log in again"), " to go on; nothing you typed is lost.");
+    // The checkout has its own login, so that nothing typed there is lost.
+    const login = byId("who") ? "#who" : loginHere();
+    notice("Your login has expired. ", el("a", { href: login }, "Log in again"), " to go on.");
   } else {
     byId("notice").hidden = true;
   }

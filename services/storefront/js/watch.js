@@ -30,7 +30,7 @@ export async function follow(path, { onMessage, onLink, isLast, signal }) {
   }
 }
 
-/** The messages of a stream of server-sent events; an `error` event throws `ApiError`. */
+/** The messages of a stream of server-sent events; a `failure` throws `ApiError`, an `end` has no message. */
 async function* events(body) {
   let event = "message";
   let data = [];
@@ -38,7 +38,7 @@ async function* events(body) {
     if (line.startsWith("event:")) event = line.slice(6).trim();
     else if (line.startsWith("data:")) data.push(line.slice(5).trimStart());
     else if (line === "") {
-      if (data.length > 0) yield parsed(event, data.join("\n"));
+      if (data.length > 0 && event !== "end") yield parsed(event, data.join("\n"));
       event = "message";
       data = [];
     }
@@ -47,8 +47,7 @@ async function* events(body) {
 
 function parsed(event, text) {
   const message = JSON.parse(text);
-  const error = message.error ?? (event === "error" ? message : null);
-  if (error) throw new ApiError(httpStatus(error.code), error);
+  if (event === "failure") throw new ApiError(httpStatus(message.code), message);
   return message;
 }
 

@@ -9,6 +9,7 @@ import { short, stateWord } from "../order-state.js";
 import * as session from "../session.js";
 import "../shell.js";
 
+const CLOCK = { dateStyle: "medium", timeStyle: "short" };
 const box = byId("account");
 
 /** Where to go after login: a path of this shop, or null. */
@@ -46,7 +47,7 @@ function orderRow({ name, state, total, createTime, lines = [] }) {
   const count = lines.reduce((sum, { quantity }) => sum + quantity, 0);
   return el("li", {},
     el("a", { class: "entry", href: `/order?name=${encodeURIComponent(name)}` },
-      el("span", {}, el("strong", {}, `No. ${short(name)}`), el("span", { class: "soft" }, date(createTime, "short"), ` · ${count} × socks`)),
+      el("span", {}, el("strong", {}, `No. ${short(name)}`), el("span", { class: "soft" }, date(createTime, CLOCK), ` · ${count} × socks`)),
       el("span", { class: "right" }, el("span", { class: "price" }, shown(total)),
         el("span", { class: `tag ${state === "ORDER_STATE_PAID" ? "good" : state === "ORDER_STATE_REJECTED" ? "bad" : ""}` }, stateWord(state)))));
 }
@@ -54,7 +55,7 @@ function orderRow({ name, state, total, createTime, lines = [] }) {
 function mailRow({ subject, body, recipient, sendTime }) {
   return el("li", {}, el("details", {},
     el("summary", { class: "entry" }, el("span", {}, el("strong", {}, subject),
-      el("span", { class: "soft" }, sendTime ? date(sendTime, "short") : "Waiting to be sent", ` · ${recipient}`))),
+      el("span", { class: "soft" }, sendTime ? date(sendTime, CLOCK) : "Waiting to be sent", ` · ${recipient}`))),
     el("p", { class: "mail" }, body)));
 }
 

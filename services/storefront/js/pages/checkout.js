@@ -27,7 +27,10 @@ byId("place").append(box, button, progress);
 async function showWho() {
   const customer = session.customer();
   if (!customer) {
-    whoBody.replaceChildren(loginForm(showAll));
+    whoBody.replaceChildren(loginForm(async () => {
+      await showAll();
+      byId("address").querySelector("input").focus();
+    }));
     return;
   }
   const other = el("button", { class: "plain", type: "button", click: () => {
@@ -98,10 +101,12 @@ async function order(wish) {
     const placed = await place(wish);
     location.assign(`/order?name=${encodeURIComponent(placed.name)}`);
   } catch (error) {
-    explain(error);
-  } finally {
     progress.textContent = "";
+    explain(error);
+    return;
   }
+  // The button stays busy until this page is gone: another click must not order again.
+  await new Promise(() => {});
 }
 
 function explain(error) {
@@ -119,8 +124,7 @@ function explain(error) {
   } else if (address.concerns(error)) {
     address.explain(error);
   } else {
-    const left = error.metadata.availableUnits ?? error.metadata.available;
-    say(box, error.reason === "OUT_OF_STOCK" && left !== undefined ? `${error.message} Left: ${left}.` : error.message);
+    say(box, error.message);
     if (error.reason === "OUT_OF_STOCK") box.append(" ", el("a", { href: "/cart" }, "Change the cart"));
     box.focus();
   }
@@ -131,4 +135,6 @@ form.addEventListener("submit", (event) => {
   busy(button, submit);
 });
 window.addEventListener("session", ({ detail }) => detail === "expired" && showWho());
+// The back button may bring this page back as it was left: start anew.
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 showAll();

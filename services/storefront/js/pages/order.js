@@ -26,7 +26,9 @@ async function start() {
   if (!known) return missing();
   if (!session.token()) return askToLogIn();
   try {
-    show(await get(`/v1/${name}`));
+    const order = await get(`/v1/${name}`);
+    show(order);
+    if (isLast(order)) return;
     await follow(`/v1/${name}:watch`, { onMessage: show, onLink: showLink, isLast, signal: leaving.signal });
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -64,7 +66,7 @@ function show(order) {
   live = final ? null : el("span", { class: "live" }, "Live");
   fill(box, el("div", { class: "split" },
     el("section", { class: `panel status ${order.state === "ORDER_STATE_REJECTED" ? "bad" : ""}`, "aria-label": "Status" },
-      el("p", { class: "row" }, el("span", { class: "soft" }, `No. ${short(order.name)}`), live),
+      el("p", { class: "row" }, el("span", { class: "soft" }, `No. ${short(order.name)} · `, order.createTime && date(order.createTime)), live),
       el("h2", { id: "state", "data-state": order.state }, stateText(order)),
       timeline(order),
       el("p", { class: "soft" }, "Goes to ", oneLine(order.shippingAddress ?? {}), ". News goes to ", order.email, "."),
@@ -83,7 +85,7 @@ function timeline({ state, history = [] }) {
   return el("ol", { class: "timeline" }, steps.map(([step, text]) => {
     const time = times.get(step);
     return el("li", { class: time ? "done" : "", "aria-current": step === state ? "step" : null },
-      el("span", {}, text), time && el("span", { class: "soft" }, date(time, "medium")));
+      el("span", {}, text), time && el("span", { class: "soft" }, date(time, { timeStyle: "medium" })));
   }));
 }
 
