@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     error::Error,
     io,
+    ops::Range,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -120,7 +121,7 @@ impl Enrolment {
             let issued = SystemTime::now();
             let end = identity.svid().not_after();
             let half = end.duration_since(issued).unwrap_or_default() / 2;
-            sleep_until(issued + half.mul_f64(rand::rng().random_range(0.9..1.1))).await;
+            sleep_until(issued + jittered(half, 0.9..1.1)).await;
             let svid = self.renewed(&identity).await?;
             identity.replace(svid);
             tracing::info!(identity = %identity.id(), "certificate renewed");
@@ -273,6 +274,11 @@ fn local(error: impl Error + Send + Sync + 'static) -> EnrolmentError {
     EnrolmentError::Local(Box::new(error))
 }
 
+/// A random part of `duration`. Apart from async code, because the generator is bound to its thread.
+fn jittered(duration: Duration, range: Range<f64>) -> Duration {
+    duration.mul_f64(rand::rng().random_range(range))
+}
+
 async fn sleep_until(time: SystemTime) {
     while let Ok(left) = time.duration_since(SystemTime::now()) {
         if left.is_zero() {
@@ -293,8 +299,7 @@ impl Default for Backoff {
 
 impl Backoff {
     async fn wait(&mut self) {
-        let jittered = self.0.mul_f64(rand::rng().random_range(0.5..1.0));
-        tokio::time::sleep(jittered).await;
+        tokio::time::sleep(jittered(self.0, 0.5..1.0)).await;
         self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
     }
 }
