@@ -7,6 +7,8 @@ use weft_runtime::parse_duration;
 
 /// Put it into a service's own arguments with `#[command(flatten)]`.
 #[derive(Clone, Debug, clap::Args)]
+// A service that flattens these calls its own `Args` too, and clap names the group of flags after the type.
+#[group(skip)]
 pub struct Args {
     /// Where the service listens for gRPC. Port 0 takes a free port.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:7070")]

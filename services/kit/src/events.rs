@@ -2,6 +2,7 @@
 
 mod consume;
 mod metrics;
+mod place;
 mod serve;
 
 use std::pin::Pin;
@@ -11,8 +12,9 @@ use futures::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-pub use consume::{Consumer, Handler, Parked, parked};
+pub use consume::{Consumer, Handler};
 pub use contracts::weft::events::v1::Event;
+pub use place::{Parked, parked};
 
 use crate::Db;
 

@@ -3,15 +3,15 @@
 mod body;
 mod contract;
 mod guard;
+mod listen;
 mod metrics;
 mod reflection;
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
@@ -27,9 +27,6 @@ use weft_runtime::admin::{Admin, Readiness};
 use crate::{Args, Db, idempotency};
 use guard::Guard;
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-const MAX_STREAMS: u32 = 1_000;
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -240,7 +237,7 @@ impl Server {
 
         let mut connections = JoinSet::new();
         let ended = tokio::select! {
-            () = accept(&listener, app, &mut connections, &closing, state.drain_start(token)) => Ok(()),
+            () = listen::accept(&listener, app, &mut connections, &closing, state.drain_start(token)) => Ok(()),
             ended = first_unexpected_end(&mut background, &state.drain) => ended,
             ended = first_unexpected_end(&mut admin_port, &state.drain) => ended,
         };
@@ -336,60 +333,6 @@ async fn first_unexpected_end(
         }
     }
     std::future::pending().await
-}
-
-async fn accept(
-    listener: &TcpListener,
-    app: Guard,
-    connections: &mut JoinSet<()>,
-    closing: &CancellationToken,
-    drain: impl Future<Output = ()>,
-) {
-    tokio::pin!(drain);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-            () = &mut drain => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let _ = stream.set_nodelay(true);
-                connections.spawn(connection(stream, app.clone(), closing.clone()));
-            }
-            // Of the one connection, or out of file descriptors: others may still be served.
-            Err(error) => {
-                tracing::warn!(%error, "a connection was not accepted");
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-                ) {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-    }
-}
-
-async fn connection(stream: tokio::net::TcpStream, app: Guard, closing: CancellationToken) {
-    let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    http.timer(TokioTimer::new())
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .max_concurrent_streams(MAX_STREAMS);
-    let service = hyper::service::service_fn(move |request| app.call(request));
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    let served = tokio::select! {
-        served = &mut connection => served,
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(error = &error as &dyn std::error::Error, "connection ended");
-    }
 }
 
 async fn housekeeping(db: Db, drain: CancellationToken) -> Ended {
