@@ -96,7 +96,9 @@ fn command(packages: &[&str], workspace: &Path) -> anyhow::Result<Command> {
         .current_dir(workspace)
         .args([
             "build",
-            "--bins",
+            // With all members selected, cargo gives dependencies the same features as when it built
+            // this program, and need not compile them again.
+            "--workspace",
             "--message-format=json-render-diagnostics",
         ])
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
@@ -105,7 +107,7 @@ fn command(packages: &[&str], workspace: &Path) -> anyhow::Result<Command> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     for package in packages {
-        command.args(["--package", package]);
+        command.args(["--bin", package]);
     }
     let own = env::current_exe().context("this program cannot be found")?;
     let folder = own.parent();

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use tokio::{
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::{mpsc, watch},
     time::{Instant, sleep, timeout},
 };
@@ -86,7 +86,8 @@ pub async fn supervise(
         let began = Instant::now();
         let why = match start(&spec, &context) {
             Err(error) => format!("cannot be started: {error:#}"),
-            Ok(mut child) => tokio::select! {
+            // `wait` would close an input that the child still had.
+            Ok((mut child, _input)) => tokio::select! {
                 status = child.wait() => describe(status),
                 () = stop.cancelled() => {
                     drain(&mut child, &context).await;
@@ -157,7 +158,7 @@ fn describe(status: std::io::Result<ExitStatus>) -> String {
     }
 }
 
-fn start(spec: &Spec, context: &Context) -> anyhow::Result<Child> {
+fn start(spec: &Spec, context: &Context) -> anyhow::Result<(Child, Option<ChildStdin>)> {
     if let Some((account, file)) = &spec.token {
         let token = weft_identity::token::mint(&context.token_key, account, TOKEN_TTL)?;
         weft_identity::write_private(file, token.as_bytes())
@@ -181,7 +182,7 @@ fn start(spec: &Spec, context: &Context) -> anyhow::Result<Child> {
         // Ctrl-C in the terminal is for `weft up`, which drains in order.
         .process_group(0)
         .kill_on_drop(true);
-    let child = command
+    let mut child = command
         .spawn()
         .with_context(|| format!("{}", spec.program.display()))?;
     context.board.change(&spec.name, |process| {
@@ -189,7 +190,8 @@ fn start(spec: &Spec, context: &Context) -> anyhow::Result<Child> {
         process.start_ticks = child.id().and_then(system::start_ticks);
         process.started_at = unix_seconds();
     });
-    Ok(child)
+    let input = child.stdin.take();
+    Ok((child, input))
 }
 
 /// Asks the process to drain, and ends it at the grace period.
@@ -270,7 +272,8 @@ mod tests {
         let (context, _events) = context(folder.path());
         let (hold, held) = watch::channel(false);
         let stop = CancellationToken::new();
-        let spec = spec(folder.path(), "while :; do sleep 0.05; done");
+        // `cat` ends when its input does.
+        let spec = spec(folder.path(), "exec cat");
         let running = tokio::spawn(supervise(spec, context.clone(), held, stop.clone()));
         let first = pid_of(&context.board).await;
         hold.send_replace(true);
