@@ -230,9 +230,9 @@ pub fn codec() -> ProstCodec<String, String> {
     ProstCodec::default()
 }
 
-/// Waits until `holds`, for at most four seconds.
+/// Waits until `holds`, for at most fifteen seconds.
 pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..400 {
+    for _ in 0..1500 {
         if holds() {
             return;
         }
