@@ -21,15 +21,19 @@ pub struct Args {
     /// The control plane, `https://HOST:PORT`.
     #[arg(long, env = "WEFT_CONTROL", default_value = "https://127.0.0.1:15012")]
     pub control: ControlUri,
-    /// The roots of the trust domain, PEM.
+    /// How services are reached.
+    #[arg(long, env = "WEFT_UPSTREAMS", value_enum, default_value_t)]
+    pub upstreams: Upstreams,
+    /// The roots of the trust domain, PEM. Needed with `--upstreams mesh`.
     #[arg(long, env = "WEFT_TRUST_BUNDLE")]
-    pub trust_bundle: PathBuf,
-    /// A file with the one-time token that proves that this is the edge.
+    pub trust_bundle: Option<PathBuf>,
+    /// A file with the one-time token that proves that this is the edge. Needed with `--upstreams mesh`.
     #[arg(long, env = "WEFT_TOKEN_FILE")]
-    pub token_file: PathBuf,
-    /// Where the last good configuration is kept for a start without the control plane.
+    pub token_file: Option<PathBuf>,
+    /// Where the last good configuration is kept for a start without the control plane. Needed with
+    /// `--upstreams mesh`.
     #[arg(long, env = "WEFT_STATE_DIR")]
-    pub state_dir: PathBuf,
+    pub state_dir: Option<PathBuf>,
     /// Written as JSON once the edge serves.
     #[arg(long, env = "WEFT_READY_FILE")]
     pub ready_file: Option<PathBuf>,
@@ -39,4 +43,14 @@ pub struct Args {
     /// How long open calls may finish after SIGTERM.
     #[arg(long, env = "DRAIN_GRACE", default_value = "10s", value_parser = parse_duration)]
     pub drain_grace: Duration,
+}
+
+/// How the edge reaches services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Upstreams {
+    /// As a workload of our mesh: endpoints from the control plane, mutual TLS, retries, deadlines.
+    #[default]
+    Mesh,
+    /// By name in the clear, for the sidecar of another mesh to take.
+    Dns,
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use prost_reflect::DescriptorPool;
 use tokio::time::Instant;
 use tonic::{Code, Status, service::Routes};
@@ -181,11 +181,7 @@ impl Front {
         }
         let (head, content) = response.into_parts();
         let status = head.status;
-        let content = if is_head {
-            sized(&head.headers, content)
-        } else {
-            content
-        };
+        let content = if is_head { sized(&content) } else { content };
         let observed = Observed::new(content, self.metrics.clone(), span, log, facts, status);
         Response::from_parts(head, body::boxed(observed))
     }
@@ -278,7 +274,7 @@ fn malformed(request: &Request<Body>) -> Option<&'static str> {
 }
 
 /// The body of an answer to HEAD: none, but its length stays known.
-fn sized(headers: &HeaderMap, content: Body) -> Body {
+fn sized(content: &Body) -> Body {
     struct Sized(u64);
     impl http_body::Body for Sized {
         type Data = bytes::Bytes;
@@ -299,8 +295,7 @@ fn sized(headers: &HeaderMap, content: Body) -> Body {
             http_body::SizeHint::with_exact(self.0)
         }
     }
-    let _ = headers;
-    match http_body::Body::size_hint(&content).exact() {
+    match http_body::Body::size_hint(content).exact() {
         Some(length) => body::boxed(Sized(length)),
         None => body::empty(),
     }

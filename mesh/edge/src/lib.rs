@@ -16,6 +16,7 @@ mod api;
 mod args;
 mod auth;
 mod crypto;
+mod direct;
 mod docs;
 mod failure;
 mod frames;
@@ -36,7 +37,7 @@ mod stall;
 mod stream;
 mod upstream;
 
-pub use args::Args;
+pub use args::{Args, Upstreams};
 pub use auth::Issuer;
 pub use failure::ERROR_DOMAIN;
 pub use front::{Config, ConfigError, Front};

@@ -1,21 +1,24 @@
 //! `weft edge`: the front as a process.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::{net::TcpListener, time::timeout};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use weft_channel::Channel;
-use weft_identity::{Enrolment, Expected, TrustBundle, channel, client_config};
+use weft_identity::{Enrolment, Expected, Identity, TrustBundle, channel, client_config};
 use weft_model::Mesh;
 use weft_runtime::{admin, metrics, ready, shutdown};
 use weft_xds::client::{AdsClient, AdsOptions};
 
 use crate::{
     Args,
+    args::Upstreams,
     auth::Issuer,
+    direct::Direct,
     front::{Config, Front},
     server,
+    upstream::Upstream,
 };
 
 /// Runs until SIGTERM or SIGINT, then drains.
@@ -41,35 +44,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let serving_admin = tokio::spawn(admin::serve(admin_listener, admin, Default::default()));
 
-    let bundle = TrustBundle::from_file(&args.trust_bundle)
-        .with_context(|| format!("cannot use trust bundle {}", args.trust_bundle.display()))?;
-    let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone());
-    let identity = tokio::select! {
-        identity = enrolment.enrol() => identity?,
-        () = stop.cancelled() => return Ok(()),
+    let joined = match args.upstreams {
+        Upstreams::Dns => None,
+        Upstreams::Mesh => tokio::select! {
+            joined = join_mesh(&args, &tasks, &stop) => Some(joined?),
+            () = stop.cancelled() => return Ok(()),
+        },
     };
-    let tls = client_config(&identity, Expected::ServiceAccount("control".into()))?;
-    let options = AdsOptions {
-        service: None,
-        node_id: format!("edge-{}", std::process::id()),
-        state_dir: Some(args.state_dir.clone()),
+    let upstream: Arc<dyn Upstream> = match &joined {
+        Some(joined) => Arc::new(joined.channel.clone()),
+        None => Arc::new(Direct::default()),
     };
-    let ads = AdsClient::new(channel(&args.control, tls), options);
-    let mut snapshots = ads.snapshots();
-    tasks.spawn(ads.run(stop.clone()));
-
-    let mesh_channel = Channel::new(
-        ads_snapshots(&snapshots),
-        identity.clone(),
-        &metrics::global(),
-    );
-    let front = Front::new(pool, &config, Arc::new(mesh_channel), &metrics::global())?;
-    let front = Arc::new(front);
-    let configured = tokio::select! {
-        configured = snapshots.wait_for(Option::is_some) => configured.is_ok(),
-        () = stop.cancelled() => return Ok(()),
-    };
-    tracing::info!(configured, "configuration arrived");
+    let front = Arc::new(Front::new(pool, &config, upstream, &metrics::global())?);
     tasks.spawn({
         let (front, stop) = (Arc::clone(&front), stop.clone());
         async move { front.keep_keys_fresh(stop).await }
@@ -100,7 +86,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         front.set_serving(false).await;
         std::future::pending::<()>().await;
     };
-    let renewal = enrolment.keep_renewed(Arc::clone(&identity));
+    let renewal = async {
+        match &joined {
+            Some(joined) => {
+                joined
+                    .enrolment
+                    .keep_renewed(Arc::clone(&joined.identity))
+                    .await
+            }
+            None => std::future::pending().await,
+        }
+    };
     let outcome = tokio::select! {
         () = serving => Ok(()),
         () = announce => Ok(()),
@@ -117,8 +113,47 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     outcome
 }
 
-fn ads_snapshots<T>(receiver: &tokio::sync::watch::Receiver<T>) -> tokio::sync::watch::Receiver<T> {
-    receiver.clone()
+/// The edge's place in the mesh.
+struct Joined {
+    channel: Channel,
+    enrolment: Enrolment,
+    identity: Arc<Identity>,
+}
+
+/// Gets a certificate and the first configuration from the control plane.
+async fn join_mesh(
+    args: &Args,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Joined> {
+    let needed = |value: &Option<PathBuf>, flag: &str| {
+        let value = value.clone();
+        value.with_context(|| format!("{flag} is missing; only --upstreams=dns does without"))
+    };
+    let bundle = needed(&args.trust_bundle, "--trust-bundle")?;
+    let token_file = needed(&args.token_file, "--token-file")?;
+    let state_dir = needed(&args.state_dir, "--state-dir")?;
+    let bundle = TrustBundle::from_file(&bundle)
+        .with_context(|| format!("cannot use trust bundle {}", bundle.display()))?;
+    let enrolment = Enrolment::new(args.control.clone(), bundle, token_file);
+    let identity = enrolment.enrol().await?;
+    let tls = client_config(&identity, Expected::ServiceAccount("control".into()))?;
+    let options = AdsOptions {
+        service: None,
+        node_id: format!("edge-{}", std::process::id()),
+        state_dir: Some(state_dir),
+    };
+    let ads = AdsClient::new(channel(&args.control, tls), options);
+    let mut snapshots = ads.snapshots();
+    tasks.spawn(ads.run(stop.clone()));
+    let channel = Channel::new(snapshots.clone(), identity.clone(), &metrics::global());
+    let configured = snapshots.wait_for(Option::is_some).await.is_ok();
+    tracing::info!(configured, "configuration arrived");
+    Ok(Joined {
+        channel,
+        enrolment,
+        identity,
+    })
 }
 
 /// What the mesh file says about the front.

@@ -100,13 +100,13 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_write_nobody_reads_fails_and_a_slow_one_does_not() {
         let (ours, mut theirs) = duplex(8);
-        let mut ours = Stalling::new(ours, Duration::from_secs(30));
+        let mut ours = Stalling::new(ours, Duration::from_millis(500));
         let reader = tokio::spawn(async move {
             for _ in 0..3 {
-                sleep(Duration::from_secs(25)).await;
+                sleep(Duration::from_millis(20)).await;
                 theirs.read_exact(&mut [0; 8]).await.unwrap();
             }
             theirs
