@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// When a process started, in clock ticks since boot: with its pid it names one process for ever.
@@ -26,6 +27,15 @@ pub fn executable(pid: u32) -> Option<PathBuf> {
     Some(PathBuf::from(
         text.strip_suffix(" (deleted)").unwrap_or(&text),
     ))
+}
+
+/// The path of this binary, also after a build has replaced it.
+///
+/// # Errors
+///
+/// If `/proc` does not tell.
+pub fn own_executable() -> anyhow::Result<PathBuf> {
+    executable(std::process::id()).context("this program cannot be found")
 }
 
 /// Resident memory in bytes.

@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::progress::Progress;
+use crate::system;
 
 /// What `cargo run` sets for the program it runs. A build below must not see it.
 const CARGO_RUN_ENV: [&str; 8] = [
@@ -75,7 +76,7 @@ pub fn build(
 ///
 /// If one is missing.
 pub fn siblings(packages: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let own = env::current_exe().context("this program cannot be found")?;
+    let own = system::own_executable()?;
     let folder = own.parent().context("this program has no folder")?;
     let programs = packages.iter().map(|package| {
         let program = folder.join(package);
@@ -109,7 +110,7 @@ fn command(packages: &[&str], workspace: &Path) -> anyhow::Result<Command> {
     for package in packages {
         command.args(["--bin", package]);
     }
-    let own = env::current_exe().context("this program cannot be found")?;
+    let own = system::own_executable()?;
     let folder = own.parent();
     let is = |name: &str| folder.is_some_and(|folder| folder.ends_with(name));
     if is("release") || (!is("debug") && !cfg!(debug_assertions)) {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use weft_model::Mesh;
 
 use super::{progress::Progress, screen};
-use crate::{args::UpArgs, data::DataFolder, logs};
+use crate::{args::UpArgs, data::DataFolder, logs, system};
 
 /// Starts `weft up` in the background and returns once it is ready.
 ///
@@ -37,7 +37,7 @@ pub fn run(
     let own = env::args_os()
         .skip(1)
         .filter(|argument| argument != "--detach");
-    let mut child = Command::new(env::current_exe().context("this program cannot be found")?)
+    let mut child = Command::new(system::own_executable()?)
         .args(own)
         .env_remove("EXIT_ON_STDIN_CLOSE")
         .stdin(Stdio::null())

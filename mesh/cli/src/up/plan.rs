@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -14,6 +13,7 @@ use super::ports::FreePorts;
 use crate::{
     args::UpArgs,
     data::{DataFolder, create_private},
+    system,
 };
 
 /// Where the control plane listens if it can: known addresses are easier to remember.
@@ -125,7 +125,7 @@ pub fn plan(
         workspace,
         programs,
         ports,
-        weft: env::current_exe().context("this program cannot be found")?,
+        weft: system::own_executable()?,
         mesh_file: std::path::absolute(&mesh.source.name)?,
         control,
     };
