@@ -45,22 +45,9 @@ pub fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// The binary `weft`, built with every service in the profile of the tests.
-pub async fn weft() -> Result<PathBuf> {
-    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    BUILT.get_or_try_init(build).await.cloned()
-}
-
-async fn build() -> Result<PathBuf> {
-    let status = AsyncCommand::new(env!("CARGO"))
-        .args(["build", "--quiet", "--workspace", "--bins"])
-        .current_dir(root())
-        .status()
-        .await?;
-    ensure!(
-        status.success(),
-        "cargo build --workspace --bins failed: {status}"
-    );
+/// The binary `weft`. `cargo test --workspace` has built it and every service before any test runs:
+/// each of them has integration tests of its own.
+pub fn weft() -> Result<PathBuf> {
     // target/debug/deps/<test> -> target/debug/weft
     let test = std::env::current_exe()?;
     let weft = test
@@ -68,7 +55,11 @@ async fn build() -> Result<PathBuf> {
         .nth(2)
         .context("no target folder")?
         .join("weft");
-    ensure!(weft.exists(), "{} was not built", weft.display());
+    ensure!(
+        weft.exists(),
+        "{} is not there: run `cargo test --workspace`, or `cargo build --workspace` before",
+        weft.display()
+    );
     Ok(weft)
 }
 
@@ -90,8 +81,8 @@ impl Shop {
     /// Starts a shop on the data that an earlier one left.
     pub async fn start_in(data: TempDir, env: &[(&str, &str)]) -> Result<Shop> {
         let output = std::fs::File::create(data.path().join("up.log"))?;
-        let up = Command::new(weft().await?)
-            .args(["up", "--listen", "127.0.0.1:0", "--data"])
+        let up = Command::new(weft()?)
+            .args(["up", "--no-build", "--listen", "127.0.0.1:0", "--data"])
             .arg(data.path().join("weft"))
             .current_dir(root())
             .env("EXIT_ON_STDIN_CLOSE", "1")
@@ -185,7 +176,7 @@ impl Shop {
 
     /// Runs `weft COMMAND --data …` beside the shop and returns what it printed.
     pub async fn weft(&self, arguments: &[&str]) -> Result<String> {
-        let output = AsyncCommand::new(weft().await?)
+        let output = AsyncCommand::new(weft()?)
             .args(arguments)
             .arg("--data")
             .arg(self.data())

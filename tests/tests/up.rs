@@ -9,8 +9,8 @@ use tokio::process::Command;
 const DRAINED: Duration = Duration::from_secs(20);
 
 async fn up(arguments: &[&str], data: &Path) -> Output {
-    Command::new(shop::weft().await.unwrap())
-        .args(["up", "--data"])
+    Command::new(shop::weft().unwrap())
+        .args(["up", "--no-build", "--data"])
         .arg(data)
         .args(arguments)
         .current_dir(shop::root())
