@@ -3,21 +3,21 @@
 //! An order is one row, replaced as a whole under a lease: whoever runs the saga of an order holds its
 //! lease, and a change by anybody else, or after the lease was taken over, touches no row.
 
-use std::time::Duration;
+mod row;
 
-use contracts::sockshop::orders::v1::OrderEvent;
-use service_kit::{
-    Db, Money, StoreError,
-    db::AssertSqlSafe,
-    outbox, params,
-    time::{micros, now_micros},
-};
-use sqlx::FromRow;
+use std::time::Duration;
 
 use crate::{
     message,
-    order::{Item, Order, Placement},
-    saga::Saga,
+    order::{Order, Placement},
+};
+use contracts::sockshop::orders::v1::OrderEvent;
+use row::{OrderRow, json};
+use service_kit::{
+    Db, StoreError,
+    db::AssertSqlSafe,
+    outbox, params,
+    time::{micros, now_micros},
 };
 
 /// The type of the events in the outbox.
@@ -253,70 +253,5 @@ impl Store {
             .execute(sql, params![id, &lease.owner])
             .await
             .map(drop)
-    }
-}
-
-/// Enums become a JSON string, such as `"paid"` with its quotes: one way in and out for all of them.
-fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()).into())
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()).into())
-}
-
-#[derive(FromRow)]
-struct OrderRow {
-    id: String,
-    customer: String,
-    request_id: String,
-    lines: String,
-    shipping_address: String,
-    email: String,
-    card_token: String,
-    currency: String,
-    minor_units: i64,
-    state: String,
-    history: String,
-    step: String,
-    attempts: i64,
-    step_since: i64,
-    reservation: Option<String>,
-    payment: Option<String>,
-    rejection: Option<String>,
-    traceparent: String,
-}
-
-impl TryFrom<OrderRow> for Order {
-    type Error = StoreError;
-
-    fn try_from(row: OrderRow) -> Result<Self, StoreError> {
-        let lines: Vec<crate::order::Line> = from_json(&row.lines)?;
-        let items: Vec<Item> = lines.iter().map(|line| line.item.clone()).collect();
-        let total = Money::from_stored(row.minor_units, &row.currency);
-        Ok(Self {
-            id: row.id,
-            placement: Placement {
-                customer: row.customer,
-                request_id: row.request_id,
-                items,
-                address: from_json(&row.shipping_address)?,
-                email: row.email,
-                card_token: row.card_token,
-            },
-            lines,
-            total: total.map_err(|error| sqlx::Error::Decode(error.into()))?,
-            history: from_json(&row.history)?,
-            saga: Saga {
-                state: from_json(&row.state)?,
-                step: from_json(&row.step)?,
-                attempts: row.attempts,
-                step_since: row.step_since,
-                reservation: row.reservation,
-                payment: row.payment,
-                rejection: row.rejection.as_deref().map(from_json).transpose()?,
-            },
-            traceparent: row.traceparent,
-        })
     }
 }

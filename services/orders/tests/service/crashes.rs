@@ -32,7 +32,7 @@ async fn dies_at(method: Method, card: &str, ends: OrderState) {
             let order = world.end_of(&name).await;
             assert_eq!(order.state(), ends, "{method} {fault:?}");
             let events = world.events().await;
-            assert_eq!(events, [order.clone()], "{method} {fault:?}");
+            assert_eq!(events, std::slice::from_ref(&order), "{method} {fault:?}");
             {
                 let books = world.shop.books();
                 let sold = usize::from(ends == OrderState::Paid);
@@ -178,10 +178,11 @@ async fn money_that_was_collected_unheard_is_paid_back_when_the_order_is_given_u
         let name = world.only_order().await;
         let order = world.end_of(&name).await;
         assert_eq!(order.rejection_reason, "PAYMENT_TIMED_OUT");
-        let books = world.shop.books();
-        books.assert_sold(0);
-        assert_eq!((books.stock, books.effects["RefundPayment"]), (10, 1));
-        drop(books);
+        {
+            let books = world.shop.books();
+            books.assert_sold(0);
+            assert_eq!((books.stock, books.effects["RefundPayment"]), (10, 1));
+        }
         world.stop().await;
     }
 }

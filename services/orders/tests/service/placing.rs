@@ -28,7 +28,7 @@ async fn order_is_paid_with_the_catalogues_prices() {
         use OrderState::{Authorized, Confirmed, Paid, Pending, Reserved};
         assert_eq!(states, [Pending, Reserved, Authorized, Confirmed, Paid]);
 
-        assert_eq!(world.events().await, [order.clone()]);
+        assert_eq!(world.events().await, std::slice::from_ref(&order));
         {
             let books = world.shop.books();
             books.assert_sold(1);
@@ -108,10 +108,11 @@ async fn rejected_order_gives_everything_back_and_keeps_its_answer() {
             assert_eq!(again.details(), refused.details());
         }
         assert_eq!(world.events().await.len(), 5);
-        let books = world.shop.books();
-        books.assert_sold(0);
-        assert_eq!(books.stock, 10);
-        drop(books);
+        {
+            let books = world.shop.books();
+            books.assert_sold(0);
+            assert_eq!(books.stock, 10);
+        }
         world.stop().await;
     }
 }
