@@ -10,6 +10,7 @@
 //! `weft-xds`), certificates (`weft-identity`), and all decisions (`weft-policy`). Start reading at
 //! `call.rs`.
 
+mod admit;
 mod attempt;
 pub mod body;
 mod call;

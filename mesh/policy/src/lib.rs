@@ -19,6 +19,7 @@
 pub mod authorize;
 pub mod backoff;
 pub mod balance;
+mod call;
 mod cluster;
 pub mod code;
 pub mod deadline;
@@ -29,7 +30,8 @@ pub mod retry;
 
 pub use crate::{
     authorize::{Decision, authorize},
-    engine::{AttemptEnd, Call, Engine, Next, Outcome, Pick, RequestFacts},
+    call::{AttemptEnd, Call, Next, Outcome, Pick, RequestFacts},
+    engine::Engine,
     record::{DecisionRecord, Failure, Reason},
 };
 
