@@ -25,6 +25,7 @@ pub(crate) struct MeshFile {
     path: PathBuf,
     last_good: PathBuf,
     text: String,
+    seen: Option<Stamp>,
     mesh: watch::Sender<Arc<Mesh>>,
     state: watch::Sender<FileState>,
     metrics: Metrics,
@@ -46,8 +47,9 @@ impl MeshFile {
     /// If it is broken and there is no last good copy in `state_dir`.
     pub(crate) fn open(path: &Path, state_dir: &Path, metrics: Metrics) -> anyhow::Result<Self> {
         let last_good = state_dir.join(LAST_GOOD);
-        let read = read(path);
-        let (text, mesh, problems) = match read {
+        // Before reading: what changes while it is read is read again.
+        let seen = stamp(path);
+        let (text, mesh, problems) = match read(path) {
             Ok((text, mesh)) => (text, mesh, Vec::new()),
             Err(problems) => {
                 let name = path.display().to_string();
@@ -67,6 +69,7 @@ impl MeshFile {
             path: path.to_owned(),
             last_good,
             text,
+            seen,
             mesh: watch::Sender::new(Arc::new(mesh)),
             state: watch::Sender::new(FileState {
                 path: path.to_owned(),
@@ -91,15 +94,14 @@ impl MeshFile {
 
     /// Looks at the file twice a second until `shutdown`.
     pub(crate) async fn watch(mut self, shutdown: CancellationToken) {
-        let mut seen = stamp(&self.path);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(POLL) => {}
             }
             let now = stamp(&self.path);
-            if now != seen {
-                seen = now;
+            if now != self.seen {
+                self.seen = now;
                 self.reload();
             }
         }
@@ -186,8 +188,10 @@ fn count(problems: &[Value]) -> i64 {
     i64::try_from(problems.len()).unwrap_or(i64::MAX)
 }
 
-/// Editors replace files, so the inode counts too.
-fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
+/// Time, size and, because editors replace files, the inode.
+type Stamp = (SystemTime, u64, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))

@@ -29,13 +29,14 @@ struct Lease {
 
 /// The registry is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the registry is full with {MAX_WORKLOADS} workloads")]
-pub(crate) struct Full;
+#[error("the registry is full with {0} workloads")]
+pub(crate) struct Full(usize);
 
 /// By service and instance.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Registry {
     leases: BTreeMap<(String, String), Lease>,
+    capacity: usize,
 }
 
 impl Registry {
@@ -52,13 +53,16 @@ impl Registry {
                 ((workload.service, workload.instance), lease)
             })
             .collect();
-        Self { leases }
+        Self {
+            leases,
+            capacity: MAX_WORKLOADS,
+        }
     }
 
     /// Registers or prolongs. True if endpoints have changed.
     pub(crate) fn register(&mut self, workload: Workload, now: Instant) -> Result<bool, Full> {
         let ends = now + LEASE;
-        let full = self.leases.len() >= MAX_WORKLOADS;
+        let full = self.leases.len() >= self.capacity;
         let address = workload.address;
         let own = (workload.service, workload.instance);
         if let Some(lease) = self.leases.get_mut(&own)
@@ -68,7 +72,7 @@ impl Registry {
             return Ok(false);
         }
         if full && !self.leases.contains_key(&own) {
-            return Err(Full);
+            return Err(Full(self.capacity));
         }
         // A port belongs to one workload: whoever had it before is gone. Only within the service, for
         // which the caller has proven its identity.
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn repeated_registration_changes_nothing_but_the_lease() {
         let now = Instant::now();
-        let mut registry = Registry::default();
+        let mut registry = Registry::restore(vec![], now);
         assert!(registry.register(workload("orders-1", 1), now).unwrap());
         let later = now + LEASE / 2;
         assert!(!registry.register(workload("orders-1", 1), later).unwrap());
@@ -164,7 +168,7 @@ mod tests {
     #[test]
     fn new_address_replaces_the_old_one_and_its_former_owner() {
         let now = Instant::now();
-        let mut registry = Registry::default();
+        let mut registry = Registry::restore(vec![], now);
         registry.register(workload("orders-1", 1), now).unwrap();
         registry.register(workload("orders-2", 2), now).unwrap();
         assert!(registry.register(workload("orders-1", 2), now).unwrap());
@@ -182,14 +186,12 @@ mod tests {
     #[test]
     fn full_registry_refuses_strangers_only() {
         let now = Instant::now();
-        let mut registry = Registry::default();
-        for n in 0..MAX_WORKLOADS {
-            let port = u16::try_from(n + 1).unwrap();
-            registry
-                .register(workload(&n.to_string(), port), now)
-                .unwrap();
-        }
-        assert_eq!(registry.register(workload("x", 60_000), now), Err(Full));
-        assert_eq!(registry.register(workload("0", 1), now), Ok(false));
+        let mut registry = Registry::restore(vec![], now);
+        registry.capacity = 2;
+        registry.register(workload("orders-1", 1), now).unwrap();
+        registry.register(workload("orders-2", 2), now).unwrap();
+        let stranger = workload("orders-3", 3);
+        assert_eq!(registry.register(stranger, now), Err(Full(2)));
+        assert_eq!(registry.register(workload("orders-1", 1), now), Ok(false));
     }
 }

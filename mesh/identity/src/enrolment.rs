@@ -28,7 +28,7 @@ use crate::{
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// A suspended machine stops the monotonic clock that timers run on, so the wall clock is asked often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
@@ -300,6 +300,6 @@ impl Default for Backoff {
 impl Backoff {
     async fn wait(&mut self) {
         tokio::time::sleep(jittered(self.0, 0.5..1.0)).await;
-        self.0 = (self.0 * 2).min(LONGEST_BACKOFF);
+        self.0 = (self.0 * 3 / 2).min(LONGEST_BACKOFF);
     }
 }

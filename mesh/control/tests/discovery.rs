@@ -1,0 +1,239 @@
+//! Workloads come and go, and everybody learns it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Control, LONG, deregister, mesh, ports, register, sidecar};
+use tonic::Code;
+use tonic_types::StatusExt;
+use weft_identity::{Expected, bootstrap_client_config, channel};
+use weft_xds::client::AdsOptions;
+
+const CATALOGUE: &str = "catalogue:7070";
+
+#[tokio::test]
+async fn endpoint_is_known_to_all_at_once_and_gone_when_deregistered() {
+    let mut control = Control::start().await;
+    let catalogue = control.enrol("catalogue").await;
+    let orders = control.enrol("orders").await;
+    let edge = control.enrol("edge").await;
+    let mut at_orders = control.ads(&orders, sidecar("orders", "orders-1"));
+    let mut at_edge = control.ads(
+        &edge,
+        AdsOptions {
+            node_id: "edge".into(),
+            ..Default::default()
+        },
+    );
+    let first = at_orders.wait(|_| true).await;
+    assert_eq!(first.targets.len(), 3);
+    assert_eq!(first.inbound.as_ref().unwrap().service, "orders");
+    assert!(at_edge.wait(|_| true).await.inbound.is_none());
+
+    let channel = control.channel(&catalogue);
+    let started = Instant::now();
+    let lease = register(
+        channel.clone(),
+        "catalogue",
+        "catalogue-1",
+        "127.0.0.1:4001",
+    )
+    .await;
+    assert_eq!(lease.unwrap(), Duration::from_secs(5));
+    at_orders.wait(|now| ports(now, CATALOGUE) == [4001]).await;
+    at_edge.wait(|now| ports(now, CATALOGUE) == [4001]).await;
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+
+    deregister(channel, "catalogue", "catalogue-1")
+        .await
+        .unwrap();
+    at_orders.wait(|now| ports(now, CATALOGUE).is_empty()).await;
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn lease_that_is_not_prolonged_ends() {
+    let mut control = Control::start().await;
+    let catalogue = control.enrol("catalogue").await;
+    let mut ads = control.ads(&catalogue, sidecar("catalogue", "catalogue-1"));
+    let channel = control.channel(&catalogue);
+    register(
+        channel.clone(),
+        "catalogue",
+        "catalogue-1",
+        "127.0.0.1:4001",
+    )
+    .await
+    .unwrap();
+    register(
+        channel.clone(),
+        "catalogue",
+        "catalogue-2",
+        "127.0.0.1:4002",
+    )
+    .await
+    .unwrap();
+    ads.wait(|now| ports(now, CATALOGUE) == [4001, 4002]).await;
+    let heartbeat = tokio::spawn(async move {
+        loop {
+            register(
+                channel.clone(),
+                "catalogue",
+                "catalogue-2",
+                "127.0.0.1:4002",
+            )
+            .await
+            .unwrap();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    ads.wait(|now| ports(now, CATALOGUE) == [4002]).await;
+    heartbeat.abort();
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn registry_takes_only_the_workload_s_own_service() {
+    let mut control = Control::start().await;
+    let channel_of_orders = control.channel(&control.enrol("orders").await);
+    let wrong = register(channel_of_orders.clone(), "catalogue", "x", "127.0.0.1:1").await;
+    let status = wrong.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert_eq!(
+        status.get_details_error_info().unwrap().reason,
+        "WRONG_SERVICE_ACCOUNT"
+    );
+    let unknown = register(channel_of_orders.clone(), "payments", "x", "127.0.0.1:1").await;
+    assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
+    for address in ["localhost:1", "127.0.0.1", ""] {
+        let bad = register(channel_of_orders.clone(), "orders", "x", address).await;
+        assert_eq!(bad.unwrap_err().code(), Code::InvalidArgument, "{address}");
+    }
+
+    let expected = Expected::ServiceAccount("control".to_owned());
+    let nobody = bootstrap_client_config(control.bundle(), expected).unwrap();
+    let nameless = channel(&control.uri(), nobody);
+    let status = register(nameless, "orders", "x", "127.0.0.1:1")
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn restart_forgets_nothing() {
+    let mut control = Control::start().await;
+    let catalogue = control.enrol("catalogue").await;
+    let mut ads = control.ads(&catalogue, sidecar("catalogue", "catalogue-1"));
+    let channel = control.channel(&catalogue);
+    register(channel, "catalogue", "catalogue-1", "127.0.0.1:4001")
+        .await
+        .unwrap();
+    ads.wait(|now| ports(now, CATALOGUE) == [4001]).await;
+    let stored = control.state_dir().join("registry.json");
+    let deadline = Instant::now() + LONG;
+    while !std::fs::read_to_string(&stored).is_ok_and(|json| json.contains("4001")) {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    control.stop().await;
+    assert_eq!(
+        ports(ads.snapshots.borrow().as_deref().unwrap(), CATALOGUE),
+        [4001]
+    );
+    control.start_again().await;
+    // A client that was never there before sees the endpoint, with a certificate from before.
+    let mut fresh = control.ads(&catalogue, sidecar("catalogue", "catalogue-2"));
+    let snapshot = fresh.wait(|_| true).await;
+    assert_eq!(ports(&snapshot, CATALOGUE), [4001]);
+    // And the old one comes back by itself.
+    let channel = control.channel(&catalogue);
+    register(channel, "catalogue", "catalogue-3", "127.0.0.1:4003")
+        .await
+        .unwrap();
+    ads.wait(|now| ports(now, CATALOGUE) == [4001, 4003]).await;
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn mesh_file_is_taken_over_unless_it_is_broken() {
+    let mut control = Control::start().await;
+    let orders = control.enrol("orders").await;
+    let mut ads = control.ads(&orders, sidecar("orders", "orders-1"));
+    ads.wait(|now| now.targets.len() == 3).await;
+
+    std::fs::write(control.mesh_file(), "services: { orders: { prot: 1 } }").unwrap();
+    let deadline = Instant::now() + LONG;
+    while control.status()["meshFile"]["problems"]
+        .as_array()
+        .unwrap()
+        .is_empty()
+    {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(ads.snapshots.borrow().as_deref().unwrap().targets.len(), 3);
+
+    // Even a restart now goes on with the last good one.
+    control.stop().await;
+    control.start_again().await;
+    assert_eq!(control.status()["services"].as_array().unwrap().len(), 3);
+
+    let changed = mesh().replace("edge-may", "edge-may-still");
+    std::fs::write(control.mesh_file(), changed).unwrap();
+    ads.wait(|now| {
+        let rules = &now.inbound.as_ref().unwrap().allow_rules;
+        rules[0].name == "edge-may-still"
+    })
+    .await;
+    assert!(
+        control.status()["meshFile"]["problems"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn status_shows_services_endpoints_and_acked_versions() {
+    let mut control = Control::start().await;
+    let catalogue = control.enrol("catalogue").await;
+    let mut ads = control.ads(&catalogue, sidecar("catalogue", "catalogue-1"));
+    let channel = control.channel(&catalogue);
+    register(channel, "catalogue", "catalogue-1", "127.0.0.1:4001")
+        .await
+        .unwrap();
+    ads.wait(|now| ports(now, CATALOGUE) == [4001]).await;
+    let deadline = Instant::now() + LONG;
+    let status = loop {
+        let status = control.status();
+        let types = &status["nodes"][0]["types"];
+        if ["CDS", "EDS", "LDS", "RDS"].iter().all(|kind| {
+            types[kind]["acked"].is_string() && types[kind]["acked"] == types[kind]["sent"]
+        }) {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "{status}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status["nodes"][0]["node"], "catalogue-1");
+    assert_eq!(
+        status["nodes"][0]["identity"],
+        "spiffe://test.local/ns/shop/sa/catalogue"
+    );
+    assert_eq!(
+        status["services"][0]["endpoints"][0]["address"],
+        "127.0.0.1:4001"
+    );
+    let ready = std::fs::read_to_string(control.dir.path().join("ready.json")).unwrap();
+    assert!(ready.contains(&control.running.as_ref().unwrap().admin.to_string()));
+    control.stop().await;
+}
