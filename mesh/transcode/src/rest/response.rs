@@ -52,6 +52,11 @@ impl Route {
         Ok(Payload::Json(out))
     }
 
+    /// The query parameters a caller may give, lowerCamel and dotted, down to two messages deep.
+    pub fn parameters(&self, plans: &Plans) -> Vec<String> {
+        super::query::parameters(plans, self)
+    }
+
     /// Whether response bodies are raw bytes of any content type.
     pub fn answers_raw(&self, plans: &Plans) -> bool {
         let plan = plans.message(self.output);
