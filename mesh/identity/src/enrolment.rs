@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     error::Error,
     io,
-    ops::Range,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -13,7 +12,6 @@ use std::{
 use contracts::istio::v1::auth::{
     IstioCertificateRequest, istio_certificate_service_client::IstioCertificateServiceClient,
 };
-use rand::Rng;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use rustls::{
     ClientConfig,
@@ -22,13 +20,12 @@ use rustls::{
 use tonic::{Code, Request, Status, metadata::MetadataValue};
 
 use crate::{
-    ControlUri, Expected, Identity, InvalidCertificate, Svid, TrustBundle, bootstrap_client_config,
-    channel, client_config,
+    ControlUri, Expected, Identity, InvalidCertificate, Svid, TrustBundle,
+    backoff::{Backoff, jittered},
+    bootstrap_client_config, channel, client_config,
 };
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// A suspended machine stops the monotonic clock that timers run on, so the wall clock is asked often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
@@ -274,32 +271,11 @@ fn local(error: impl Error + Send + Sync + 'static) -> EnrolmentError {
     EnrolmentError::Local(Box::new(error))
 }
 
-/// A random part of `duration`. Apart from async code, because the generator is bound to its thread.
-fn jittered(duration: Duration, range: Range<f64>) -> Duration {
-    duration.mul_f64(rand::rng().random_range(range))
-}
-
 async fn sleep_until(time: SystemTime) {
     while let Ok(left) = time.duration_since(SystemTime::now()) {
         if left.is_zero() {
             return;
         }
         tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
-    }
-}
-
-/// Exponential, with full jitter over the upper half.
-struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(FIRST_BACKOFF)
-    }
-}
-
-impl Backoff {
-    async fn wait(&mut self) {
-        tokio::time::sleep(jittered(self.0, 0.5..1.0)).await;
-        self.0 = (self.0 * 3 / 2).min(LONGEST_BACKOFF);
     }
 }

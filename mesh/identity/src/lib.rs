@@ -11,6 +11,7 @@
 //! Whether an authenticated caller may do what it asks is decided elsewhere (`weft-policy`).
 
 mod authority;
+mod backoff;
 mod channel;
 mod enrolment;
 mod files;

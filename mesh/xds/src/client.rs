@@ -4,7 +4,7 @@
 //! The last good configuration stays when the control plane is away, when it sends something that is
 //! refused, and, on disk, when this process starts before the control plane does.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::{
@@ -31,7 +31,10 @@ use crate::{
 };
 
 mod disk;
+mod options;
 mod store;
+
+pub use options::{AdsOptions, AdsStatus};
 
 use store::Store;
 
@@ -45,30 +48,6 @@ const DOES_NOT_EXIST: Duration = Duration::from_secs(15);
 const PERSIST_DELAY: Duration = Duration::from_millis(500);
 const QUEUE: usize = 16;
 const INVALID_ARGUMENT: i32 = 3;
-
-/// What a data plane asks for and where it keeps it.
-#[derive(Clone, Debug, Default)]
-pub struct AdsOptions {
-    /// The service whose caller rules are wanted; `None` for the edge.
-    pub service: Option<String>,
-    /// What this node is called in the control plane's status, such as `orders-1`.
-    pub node_id: String,
-    /// Where the last good configuration is kept, if anywhere. The folder must exist.
-    pub state_dir: Option<PathBuf>,
-}
-
-/// How the stream is doing, for a status page.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AdsStatus {
-    /// Whether the control plane has answered on the current stream.
-    pub connected: bool,
-    /// The last accepted version by type (`CDS`, `EDS`, `LDS`, `RDS`).
-    pub versions: BTreeMap<String, String>,
-    /// What was refused last and has not been replaced since, by type.
-    pub refused: BTreeMap<String, String>,
-    /// Why there is no stream.
-    pub last_error: Option<String>,
-}
 
 /// Keeps a [`Snapshot`] up to date.
 #[derive(Debug)]

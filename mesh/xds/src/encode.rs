@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use prost_types::{Any, Struct, Value, value::Kind};
-use weft_model::dataplane::{Endpoint, MethodRule, OutlierDetection, Target};
+use weft_model::dataplane::{MethodRule, OutlierDetection, Target};
 
 use crate::{
     proto::envoy::{
@@ -14,14 +14,9 @@ use crate::{
                 load_balancing_policy::Policy,
             },
             core::v3::{
-                Address, AggregatedConfigSource, ApiVersion, ConfigSource, HealthStatus,
-                Http2ProtocolOptions, Locality, Metadata, SocketAddress, TransportSocket,
-                TypedExtensionConfig, address, config_source::ConfigSourceSpecifier,
-                socket_address::PortSpecifier,
-            },
-            endpoint::v3::{
-                self as endpoint_v3, ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
-                lb_endpoint::HostIdentifier,
+                AggregatedConfigSource, ApiVersion, ConfigSource, Http2ProtocolOptions, Metadata,
+                TransportSocket, TypedExtensionConfig, config_source::ConfigSourceSpecifier,
+                transport_socket,
             },
             listener::v3::{ApiListener, Listener},
             route::v3::{
@@ -52,10 +47,12 @@ use crate::{
     resources::any,
 };
 
+mod endpoints;
 mod inbound;
 pub(crate) mod retry;
 mod tls;
 
+pub use endpoints::endpoints;
 pub use inbound::{inbound_listener, inbound_name};
 
 /// The key of our own facts in a resource's metadata, for what xDS has no field for.
@@ -173,11 +170,9 @@ pub fn cluster(target: &Target) -> Any {
         typed_extension_protocol_options: [(HTTP_OPTIONS.to_owned(), any(&http2))].into(),
         transport_socket: Some(TransportSocket {
             name: TLS_SOCKET.to_owned(),
-            config_type: Some(
-                crate::proto::envoy::config::core::v3::transport_socket::ConfigType::TypedConfig(
-                    any(&tls::upstream(&target.identity)),
-                ),
-            ),
+            config_type: Some(transport_socket::ConfigType::TypedConfig(any(
+                &tls::upstream(&target.identity),
+            ))),
         }),
         outlier_detection: target.outlier_detection.as_ref().map(outlier_detection),
         metadata: target.retry_throttling.as_ref().map(|throttling| {
@@ -209,47 +204,6 @@ fn outlier_detection(settings: &OutlierDetection) -> cluster_v3::OutlierDetectio
         failure_percentage_minimum_hosts: Some(5),
         failure_percentage_request_volume: Some(50),
         ..Default::default()
-    }
-}
-
-/// Where the target of `authority` listens now.
-pub fn endpoints(authority: &str, endpoints: &[Endpoint]) -> Any {
-    let mut sorted: Vec<_> = endpoints.iter().collect();
-    sorted.sort();
-    sorted.dedup();
-    let locality = (!sorted.is_empty()).then(|| LocalityLbEndpoints {
-        locality: Some(Locality::default()),
-        load_balancing_weight: Some(1),
-        lb_endpoints: sorted.into_iter().map(endpoint).collect(),
-        ..Default::default()
-    });
-    any(&ClusterLoadAssignment {
-        cluster_name: authority.to_owned(),
-        endpoints: locality.into_iter().collect(),
-        ..Default::default()
-    })
-}
-
-fn endpoint(endpoint: &Endpoint) -> LbEndpoint {
-    LbEndpoint {
-        host_identifier: Some(HostIdentifier::Endpoint(endpoint_v3::Endpoint {
-            address: Some(address(endpoint.address)),
-            hostname: endpoint.instance.clone(),
-            ..Default::default()
-        })),
-        health_status: HealthStatus::Healthy as i32,
-        load_balancing_weight: Some(1),
-        ..Default::default()
-    }
-}
-
-fn address(socket: std::net::SocketAddr) -> Address {
-    Address {
-        address: Some(address::Address::SocketAddress(SocketAddress {
-            address: socket.ip().to_string(),
-            port_specifier: Some(PortSpecifier::PortValue(u32::from(socket.port()))),
-            ..Default::default()
-        })),
     }
 }
 

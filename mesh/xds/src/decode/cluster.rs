@@ -100,10 +100,10 @@ fn identity(socket: Option<&TransportSocket>) -> Result<String, Invalid> {
             format!("only `{TLS_SOCKET}` is supported"),
         ));
     }
-    let config = match &socket.config_type {
-        Some(ConfigType::TypedConfig(config)) => Some(config),
-        None => None,
-    };
+    let config = socket
+        .config_type
+        .as_ref()
+        .map(|ConfigType::TypedConfig(config)| config);
     let tls: UpstreamTlsContext = unpack_field("typed_config", config)?;
     let common = required("typed_config.common_tls_context", tls.common_tls_context)?;
     let path = "typed_config.common_tls_context.validation_context";

@@ -3,7 +3,7 @@
 use prost_types::Any;
 use weft_model::dataplane::{AuthzRule, Inbound};
 
-use super::{TLS_SOCKET, address, filter, router, tls};
+use super::{TLS_SOCKET, endpoints::address, filter, router, tls};
 use crate::{
     proto::envoy::{
         config::{
