@@ -107,7 +107,9 @@ impl Shop {
                 bail!("weft up ended with {status}:\n{}", self.output());
             }
             let state = self.state();
-            if state["ready"] == json!(true)
+            // An earlier run may have left its state.
+            if state["pid"] == json!(self.up.id())
+                && state["ready"] == json!(true)
                 && let Some(edge) = state["edge"].as_str()
             {
                 return Ok(edge.parse()?);

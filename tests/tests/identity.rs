@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use contracts::sockshop::payments::v1::{
-    ListLedgerEntriesRequest, payment_service_client::PaymentServiceClient,
+    CapturePaymentRequest, payment_service_client::PaymentServiceClient,
 };
 use e2e::{Shop, until};
 use hyper_util::rt::TokioIo;
@@ -44,7 +44,9 @@ async fn call(shop: &Shop, config: Arc<rustls::ClientConfig>) -> Result<(), Stat
         .await
         .map_err(|error| Status::unavailable(format!("{error:?}")))?;
     PaymentServiceClient::new(channel)
-        .list_ledger_entries(ListLedgerEntriesRequest::default())
+        .capture_payment(CapturePaymentRequest {
+            name: "payments/none".into(),
+        })
         .await
         .map(drop)
 }
@@ -84,9 +86,14 @@ async fn logged(shop: &Shop, words: &[&str]) {
 async fn an_allowed_caller_is_answered() {
     let shop = Shop::shared().await;
     let identity = shop_identity(shop, "orders");
-    call(shop, client_config(&identity, payments()).unwrap())
+    let status = call(shop, client_config(&identity, payments()).unwrap())
         .await
-        .unwrap();
+        .unwrap_err();
+    assert_eq!(
+        status.code(),
+        Code::NotFound,
+        "the service itself answers: {status}"
+    );
 }
 
 #[tokio::test]
@@ -99,11 +106,7 @@ async fn a_caller_no_rule_allows_is_refused_and_logged() {
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
     logged(
         shop,
-        &[
-            "CALLER_NOT_ALLOWED",
-            "sa/notifications",
-            "ListLedgerEntries",
-        ],
+        &["CALLER_NOT_ALLOWED", "sa/notifications", "CapturePayment"],
     )
     .await;
 }
@@ -130,7 +133,7 @@ async fn a_caller_of_another_trust_domain_is_refused_and_logged() {
     call(shop, client_config(&identity, payments()).unwrap())
         .await
         .unwrap_err();
-    logged(shop, &["UNKNOWN_AUTHORITY"]).await;
+    logged(shop, &["OTHER_TRUST_DOMAIN", "evil.example"]).await;
 }
 
 #[tokio::test]

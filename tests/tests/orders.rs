@@ -28,8 +28,8 @@ fn minor(money: &Value) -> i64 {
 async fn ledger(shop: &Shop, order: &str) -> Vec<(String, i64)> {
     let database = shop.database("payments").await.unwrap();
     let rows = sqlx::query(
-        "SELECT account, CAST(SUM(amount_minor) AS BIGINT) AS balance FROM ledger \
-         WHERE payment IN (SELECT name FROM payment WHERE order_name = $1) \
+        "SELECT account, CAST(SUM(minor_units) AS BIGINT) AS balance FROM ledger_entries \
+         WHERE payment IN (SELECT id FROM payments WHERE order_name = $1) \
          GROUP BY account ORDER BY account",
     )
     .bind(order)
@@ -44,7 +44,8 @@ async fn ledger(shop: &Shop, order: &str) -> Vec<(String, i64)> {
 async fn ledger_total(shop: &Shop) -> (i64, i64) {
     let database = shop.database("payments").await.unwrap();
     let row = sqlx::query(
-        "SELECT COUNT(*) AS entries, CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT) AS total FROM ledger",
+        "SELECT COUNT(*) AS entries, CAST(COALESCE(SUM(minor_units), 0) AS BIGINT) AS total \
+         FROM ledger_entries",
     )
     .fetch_one(&database)
     .await
