@@ -38,8 +38,8 @@ use self::{
 };
 use crate::{
     args::UpArgs,
-    data::{DataFolder, Process, State},
-    locate, logs, system,
+    data::{DataFolder, State},
+    locate, logs,
 };
 
 /// How many lines of a log an error shows.
@@ -123,7 +123,7 @@ impl<'a> Running<'a> {
         progress: &'a Progress,
     ) -> anyhow::Result<ExitCode> {
         let (events_sender, events) = mpsc::channel(64);
-        let board = Board::new(data.clone(), first_state(mesh, &plan)?)?;
+        let board = Board::new(data.clone(), board::first_state(mesh, &plan)?)?;
         let mut running = Self {
             context: Context {
                 board: Arc::new(board),
@@ -298,33 +298,4 @@ fn last_lines(state: &State, name: &str) -> String {
     }
     let lines: Vec<_> = lines.iter().map(|line| format!("  | {line}")).collect();
     format!("  the last lines of {path}:\n{}", lines.join("\n"))
-}
-
-fn first_state(mesh: &Mesh, plan: &Plan) -> anyhow::Result<State> {
-    let pid = std::process::id();
-    let mut edge = plan.edge;
-    if edge.ip().is_unspecified() {
-        edge.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    let process = |spec: &Spec| Process {
-        name: spec.name.clone(),
-        service: spec.service.clone(),
-        exe: match spec.program.file_name() {
-            Some(name) if !spec.own_program => PathBuf::from(name),
-            _ => spec.program.clone(),
-        },
-        identity: spec.identity.clone(),
-        ports: spec.ports.clone(),
-        log: spec.log.clone(),
-        ..Process::default()
-    };
-    Ok(State {
-        pid,
-        start_ticks: system::start_ticks(pid).unwrap_or_default(),
-        mesh: std::path::absolute(&mesh.source.name)?,
-        ready: false,
-        edge,
-        control: plan.control_admin,
-        processes: plan.specs.iter().map(process).collect(),
-    })
 }

@@ -8,6 +8,7 @@
 pub mod dataplane;
 
 mod check;
+mod contract;
 mod decode;
 mod mesh;
 mod problem;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use crate::{
-    check::{Access, access, is_safe},
+    contract::{Access, access, is_safe},
     dataplane::{Inbound, MethodMatch, MethodRule, Target},
     mesh::{Mesh, MethodConfig, MethodName, Service},
 };

@@ -1,8 +1,17 @@
 //! The state of all processes, kept in memory and in `state.json`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use crate::data::{DataFolder, Process, State};
+use weft_model::Mesh;
+
+use super::plan::{Plan, Spec};
+use crate::{
+    data::{DataFolder, Process, State},
+    system,
+};
 
 /// Owns the state; every change is written down at once, for `weft status` and for the next start.
 #[derive(Debug)]
@@ -63,4 +72,38 @@ impl Board {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The state before anything is started.
+///
+/// # Errors
+///
+/// If the mesh file's path cannot be resolved.
+pub fn first_state(mesh: &Mesh, plan: &Plan) -> anyhow::Result<State> {
+    let pid = std::process::id();
+    let mut edge = plan.edge;
+    if edge.ip().is_unspecified() {
+        edge.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let process = |spec: &Spec| Process {
+        name: spec.name.clone(),
+        service: spec.service.clone(),
+        exe: match spec.program.file_name() {
+            Some(name) if !spec.own_program => PathBuf::from(name),
+            _ => spec.program.clone(),
+        },
+        identity: spec.identity.clone(),
+        ports: spec.ports.clone(),
+        log: spec.log.clone(),
+        ..Process::default()
+    };
+    Ok(State {
+        pid,
+        start_ticks: system::start_ticks(pid).unwrap_or_default(),
+        mesh: std::path::absolute(&mesh.source.name)?,
+        ready: false,
+        edge,
+        control: plan.control_admin,
+        processes: plan.specs.iter().map(process).collect(),
+    })
 }
