@@ -22,6 +22,7 @@ mod failure;
 mod frames;
 mod front;
 mod grpc;
+mod head;
 mod headers;
 mod input;
 mod keys;

@@ -14,7 +14,8 @@ use tracing::Span;
 use weft_channel::{Body, BodyError};
 
 use crate::{
-    front::{Facts, LogLine},
+    front::Facts,
+    head::LogLine,
     metrics::{EdgeMetrics, Labels},
 };
 

@@ -4,6 +4,7 @@ mod from;
 mod read;
 mod to;
 mod values;
+mod write;
 
 pub(crate) use from::FromJson;
 pub(crate) use read::{Found, Reader};

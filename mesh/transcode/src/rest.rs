@@ -7,6 +7,7 @@ mod request;
 mod response;
 mod route;
 mod router;
+mod rule;
 mod template;
 
 pub use request::Call;

@@ -325,7 +325,7 @@ impl catalogue::catalogue_service_server::CatalogueService for Services {
         Ok(Response::new(catalogue::GetPictureResponse {
             picture: Some(HttpBody {
                 content_type: "image/svg+xml".to_owned(),
-                data: b"<svg/>".to_vec().into(),
+                data: b"<svg/>".to_vec(),
                 extensions: Vec::new(),
             }),
         }))

@@ -64,8 +64,7 @@ async fn customers_need_a_token_and_streams_flow() {
     let status = orders
         .watch_order(watch())
         .await
-        .err()
-        .expect("no token was sent");
+        .expect_err("no token was sent");
     assert_eq!(status.code(), Code::Unauthenticated);
     assert_eq!(
         status.get_details_error_info().unwrap().reason,

@@ -1,9 +1,8 @@
 //! Wire bytes to JSON text: canonical proto3 JSON, zero values of fields without presence left out.
 
-use std::collections::HashMap;
-
 use base64::{Engine, prelude::BASE64_STANDARD};
 
+use super::write::{bits, fixed, is_zero, text, write_double, write_float, write_string};
 use crate::{
     Error, MAX_DEPTH, Reason, Result,
     plan::{Field, Label, Message, MessageId, Plans, Shape, Type},
@@ -25,10 +24,6 @@ struct Entry<'a> {
     index: u16,
     wire_type: u8,
     value: &'a [u8],
-}
-
-fn broken(message: impl Into<String>) -> Error {
-    Error::new(Reason::InvalidMessage, message)
 }
 
 impl<'p, 'a> ToJson<'p, 'a> {
@@ -252,62 +247,6 @@ impl<'p, 'a> ToJson<'p, 'a> {
         Ok(true)
     }
 
-    fn map(
-        &mut self,
-        ty: Type,
-        key: Type,
-        at: usize,
-        count: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        let mut entries: Vec<(String, &'a [u8])> = Vec::with_capacity(count);
-        let mut places = HashMap::new();
-        for position in at..at + count {
-            let bytes = self.found[position].value;
-            let (mut name, mut value) = (default_key(key), &b""[..]);
-            let mut reader = Reader::new(bytes);
-            while let Some(raw) = reader.next()? {
-                match raw.number {
-                    1 if raw.wire_type == key.wire_type() => name = self.key(key, raw.value)?,
-                    2 if raw.wire_type == ty.wire_type() => value = raw.value,
-                    _ => {}
-                }
-            }
-            match places.get(&name) {
-                Some(place) => {
-                    let place: usize = *place;
-                    entries[place].1 = value;
-                }
-                None => {
-                    places.insert(name.clone(), entries.len());
-                    entries.push((name, value));
-                }
-            }
-        }
-        out.push(b'{');
-        for (position, (name, value)) in entries.iter().enumerate() {
-            if position > 0 {
-                out.push(b',');
-            }
-            write_string(out, name);
-            out.push(b':');
-            self.value(ty, value, out)
-                .map_err(|error| error.in_key(name))?;
-        }
-        out.push(b'}');
-        Ok(())
-    }
-
-    fn key(&mut self, ty: Type, value: &'a [u8]) -> Result<String> {
-        if ty == Type::String {
-            return Ok(text(value)?.to_owned());
-        }
-        let mut out = Vec::new();
-        self.value(ty, value, &mut out)?;
-        let key = String::from_utf8(out).map_err(|_| broken("map key"))?;
-        Ok(key.trim_matches('"').to_owned())
-    }
-
     /// A value of any type. No bytes stand for zero, as a map entry without value has.
     pub(crate) fn value(&mut self, ty: Type, value: &'a [u8], out: &mut Vec<u8>) -> Result<()> {
         match ty {
@@ -350,96 +289,4 @@ impl<'p, 'a> ToJson<'p, 'a> {
             Type::String | Type::Bytes | Type::Message(_) => Ok(()),
         };
     }
-}
-
-fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {
-    bytes
-        .try_into()
-        .map_err(|_| broken("fixed value cut short"))
-}
-
-/// The bits of a scalar; zero where there are no bytes.
-fn bits(ty: Type, value: &[u8]) -> Result<u64> {
-    if value.is_empty() {
-        return Ok(0);
-    }
-    match ty.wire_type() {
-        wire::FIXED32 => Ok(u64::from(u32::from_le_bytes(fixed(value)?))),
-        wire::FIXED64 => Ok(u64::from_le_bytes(fixed(value)?)),
-        _ => Reader::new(value).varint(),
-    }
-}
-
-fn is_zero(ty: Type, value: &[u8]) -> Result<bool> {
-    match ty {
-        Type::String | Type::Bytes => Ok(value.is_empty()),
-        Type::Message(_) => Ok(false),
-        _ => Ok(bits(ty, value)? == 0),
-    }
-}
-
-fn default_key(ty: Type) -> String {
-    match ty {
-        Type::String => String::new(),
-        Type::Bool => "false".to_owned(),
-        _ => "0".to_owned(),
-    }
-}
-
-fn text(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|_| broken("string is no UTF-8"))
-}
-
-fn write_double(out: &mut Vec<u8>, value: f64) -> std::io::Result<()> {
-    write_special(out, value.is_nan(), value.is_infinite(), value < 0.0)
-        .unwrap_or_else(|| serde_json::to_writer(out, &value).map_err(Into::into))
-}
-
-fn write_float(out: &mut Vec<u8>, value: f32) -> std::io::Result<()> {
-    write_special(out, value.is_nan(), value.is_infinite(), value < 0.0)
-        .unwrap_or_else(|| serde_json::to_writer(out, &value).map_err(Into::into))
-}
-
-fn write_special(
-    out: &mut Vec<u8>,
-    nan: bool,
-    infinite: bool,
-    negative: bool,
-) -> Option<std::io::Result<()>> {
-    let text = match (nan, infinite, negative) {
-        (true, ..) => "\"NaN\"",
-        (_, true, false) => "\"Infinity\"",
-        (_, true, true) => "\"-Infinity\"",
-        _ => return None,
-    };
-    out.extend_from_slice(text.as_bytes());
-    Some(Ok(()))
-}
-
-/// A JSON string with its quotes.
-pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0..0x20 => b'u',
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[start..at]);
-        start = at + 1;
-        out.extend([b'\\', short]);
-        if short == b'u' {
-            let hex = b"0123456789abcdef";
-            let digits = [hex[usize::from(byte >> 4)], hex[usize::from(byte & 15)]];
-            out.extend([b'0', b'0', digits[0], digits[1]]);
-        }
-    }
-    out.extend_from_slice(&bytes[start..]);
-    out.push(b'"');
 }

@@ -1,8 +1,11 @@
-//! Messages with a JSON form of their own.
+//! Maps, and messages with a JSON form of their own.
 
-use super::{Entry, ToJson, bits, broken, text, write_double, write_string};
+use std::collections::HashMap;
+
+use super::{Entry, ToJson};
 use crate::{
     Result,
+    json::write::{bits, broken, default_key, text, write_double, write_string},
     plan::{Message, Shape, Type},
     wire::{self, Reader},
     wkt,
@@ -50,6 +53,62 @@ impl<'p, 'a> ToJson<'p, 'a> {
             .ok_or_else(|| broken("field mask path has no JSON form"))?;
         write_string(out, &joined);
         Ok(())
+    }
+
+    pub(super) fn map(
+        &mut self,
+        ty: Type,
+        key: Type,
+        at: usize,
+        count: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let mut entries: Vec<(String, &'a [u8])> = Vec::with_capacity(count);
+        let mut places = HashMap::new();
+        for position in at..at + count {
+            let bytes = self.found[position].value;
+            let (mut name, mut value) = (default_key(key), &b""[..]);
+            let mut reader = Reader::new(bytes);
+            while let Some(raw) = reader.next()? {
+                match raw.number {
+                    1 if raw.wire_type == key.wire_type() => name = self.key(key, raw.value)?,
+                    2 if raw.wire_type == ty.wire_type() => value = raw.value,
+                    _ => {}
+                }
+            }
+            match places.get(&name) {
+                Some(place) => {
+                    let place: usize = *place;
+                    entries[place].1 = value;
+                }
+                None => {
+                    places.insert(name.clone(), entries.len());
+                    entries.push((name, value));
+                }
+            }
+        }
+        out.push(b'{');
+        for (position, (name, value)) in entries.iter().enumerate() {
+            if position > 0 {
+                out.push(b',');
+            }
+            write_string(out, name);
+            out.push(b':');
+            self.value(ty, value, out)
+                .map_err(|error| error.in_key(name))?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn key(&mut self, ty: Type, value: &'a [u8]) -> Result<String> {
+        if ty == Type::String {
+            return Ok(text(value)?.to_owned());
+        }
+        let mut out = Vec::new();
+        self.value(ty, value, &mut out)?;
+        let key = String::from_utf8(out).map_err(|_| broken("map key"))?;
+        Ok(key.trim_matches('"').to_owned())
     }
 
     pub(super) fn structure(&mut self, bytes: &'a [u8], out: &mut Vec<u8>) -> Result<()> {
