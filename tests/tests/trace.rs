@@ -1,4 +1,4 @@
-//! Every hop of an order is in one trace, exported over OTLP.
+//! Every hop of an order is in one trace, exported over OTLP; every process serves metrics.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use e2e::{Shop, order, until};
+use e2e::{Shop, http::send, order, until};
+use http::Method;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -115,5 +116,23 @@ async fn an_order_is_one_trace() {
         "{result:?}: {:?}",
         seen.lock().unwrap().get(trace.as_bytes().as_slice())
     );
+    every_process_serves_metrics(&shop).await;
     shop.stop().await.unwrap();
+}
+
+async fn every_process_serves_metrics(shop: &Shop) {
+    let state = shop.state();
+    let processes = state["processes"].as_array().unwrap();
+    assert!(processes.len() >= 18);
+    for process in processes {
+        let admin = process["ports"]["admin"].as_str().unwrap().parse().unwrap();
+        let reply = send(admin, Method::GET, "/metrics", None, None, "")
+            .await
+            .unwrap();
+        assert_eq!(reply.status, 200, "{process}");
+        assert!(
+            reply.text().contains("process_resident_memory_bytes"),
+            "{process}"
+        );
+    }
 }
