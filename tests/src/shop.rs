@@ -235,6 +235,19 @@ impl Shop {
         .await
     }
 
+    /// Places an order of one line, paid with the card token `card`.
+    pub async fn place(
+        &self,
+        customer: &Customer,
+        request_id: &str,
+        variant: &str,
+        quantity: u32,
+        card: &str,
+    ) -> Result<Reply> {
+        let body = order(customer, request_id, variant, quantity, card);
+        self.post("/v1/orders", Some(&customer.token), &body).await
+    }
+
     /// Registers a new customer and logs in.
     pub async fn customer(&self) -> Result<Customer> {
         let email = format!("{}@example.com", Uuid::new_v4().simple());

@@ -163,9 +163,8 @@ async fn what_belongs_to_others_is_not_found() {
         shop.customer().await.unwrap(),
     );
     let variant = shop.variant(11, 2).await.unwrap();
-    let request = order(&ada, &request_id(), &variant, 1, "cardTokens/test-succeeds");
     let placed = shop
-        .post("/v1/orders", Some(&ada.token), &request)
+        .place(&ada, &request_id(), &variant, 1, "cardTokens/test-succeeds")
         .await
         .unwrap();
     assert_eq!(placed.status, 200, "{}", placed.text());

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{Shop, order, until};
+use e2e::{Shop, until};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -16,15 +16,14 @@ const SUCCEEDS: &str = "cardTokens/test-succeeds";
 async fn place(shop: &Shop, seed: usize) -> anyhow::Result<String> {
     let customer = shop.customer().await?;
     let variant = shop.variant(seed, 1).await?;
-    let body = order(
-        &customer,
-        &Uuid::new_v4().to_string(),
-        &variant,
-        1,
-        SUCCEEDS,
-    );
     let reply = shop
-        .post("/v1/orders", Some(&customer.token), &body)
+        .place(
+            &customer,
+            &Uuid::new_v4().to_string(),
+            &variant,
+            1,
+            SUCCEEDS,
+        )
         .await?;
     anyhow::ensure!(reply.status == 200, "{}", reply.text());
     Ok(reply.json()["name"].as_str().unwrap_or_default().to_owned())
@@ -145,15 +144,14 @@ async fn every_process_may_be_killed(shop: &Shop) {
 async fn acknowledged_orders_outlive_a_restart(shop: Shop) {
     let customer = shop.customer().await.unwrap();
     let variant = shop.variant(9, 1).await.unwrap();
-    let body = order(
-        &customer,
-        &Uuid::new_v4().to_string(),
-        &variant,
-        1,
-        SUCCEEDS,
-    );
     let placed = shop
-        .post("/v1/orders", Some(&customer.token), &body)
+        .place(
+            &customer,
+            &Uuid::new_v4().to_string(),
+            &variant,
+            1,
+            SUCCEEDS,
+        )
         .await
         .unwrap()
         .json();

@@ -7,7 +7,7 @@ use contracts::sockshop::{
     catalogue::v1::{ListProductsRequest, catalogue_service_client::CatalogueServiceClient},
     orders::v1::{OrderState, WatchOrderRequest, order_service_client::OrderServiceClient},
 };
-use e2e::{Shop, order};
+use e2e::Shop;
 use futures::StreamExt;
 use tonic::{Code, Request, transport::Channel};
 use tonic_reflection::pb::{v1, v1alpha};
@@ -112,8 +112,7 @@ async fn generated_clients_call_through_the_edge() {
             name: "orders/x".into(),
         })
         .await
-        .err()
-        .expect("no token was sent");
+        .expect_err("no token was sent");
     assert_eq!(status.code(), Code::Unauthenticated, "{status}");
 }
 
@@ -122,15 +121,14 @@ async fn an_order_is_watched_over_grpc_and_sse() {
     let shop = Shop::shared().await;
     let customer = shop.customer().await.unwrap();
     let variant = shop.variant(21, 2).await.unwrap();
-    let body = order(
-        &customer,
-        &Uuid::new_v4().to_string(),
-        &variant,
-        1,
-        "cardTokens/test-succeeds",
-    );
     let placed = shop
-        .post("/v1/orders", Some(&customer.token), &body)
+        .place(
+            &customer,
+            &Uuid::new_v4().to_string(),
+            &variant,
+            1,
+            "cardTokens/test-succeeds",
+        )
         .await
         .unwrap();
     assert_eq!(placed.status, 200, "{}", placed.text());

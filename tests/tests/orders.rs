@@ -3,7 +3,7 @@
 
 use std::{path::Path, time::Duration};
 
-use e2e::{Shop, order, until};
+use e2e::{Shop, until};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -72,9 +72,8 @@ async fn an_order_moves_stock_money_and_mail() {
     let variant = shop.variant(1, 5).await.unwrap();
     let (available, _) = shop.stock(&variant).await.unwrap();
 
-    let request = order(&customer, &id(), &variant, 2, SUCCEEDS);
     let reply = shop
-        .post("/v1/orders", Some(&customer.token), &request)
+        .place(&customer, &id(), &variant, 2, SUCCEEDS)
         .await
         .unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -119,15 +118,13 @@ async fn the_same_request_twice_is_one_order() {
     let customer = shop.customer().await.unwrap();
     let variant = shop.variant(2, 5).await.unwrap();
     let (available, _) = shop.stock(&variant).await.unwrap();
-    let request = order(&customer, &id(), &variant, 1, SUCCEEDS);
-    let first = shop
-        .post("/v1/orders", Some(&customer.token), &request)
-        .await
-        .unwrap();
-    let second = shop
-        .post("/v1/orders", Some(&customer.token), &request)
-        .await
-        .unwrap();
+    let request_id = id();
+    let send = async || {
+        shop.place(&customer, &request_id, &variant, 1, SUCCEEDS)
+            .await
+            .unwrap()
+    };
+    let (first, second) = (send().await, send().await);
     assert_eq!(first.status, 200, "{}", first.text());
     assert_eq!(second.status, 200, "{}", second.text());
     assert_eq!(first.json()["name"], second.json()["name"]);
@@ -140,9 +137,9 @@ async fn the_same_request_twenty_times_at_once_is_one_order() {
     let customer = shop.customer().await.unwrap();
     let variant = shop.variant(3, 5).await.unwrap();
     let (available, _) = shop.stock(&variant).await.unwrap();
-    let request = order(&customer, &id(), &variant, 1, SUCCEEDS);
-    let replies =
-        join_all((0..20).map(|_| shop.post("/v1/orders", Some(&customer.token), &request))).await;
+    let request_id = id();
+    let send = || shop.place(&customer, &request_id, &variant, 1, SUCCEEDS);
+    let replies = join_all((0..20).map(|_| send())).await;
     let mut names: Vec<String> = replies
         .into_iter()
         .map(|reply| {
@@ -178,9 +175,8 @@ async fn a_declined_card_leaves_stock_and_ledger_as_before() {
     let customer = shop.customer().await.unwrap();
     let variant = shop.variant(4, 5).await.unwrap();
     let before = shop.stock(&variant).await.unwrap();
-    let request = order(&customer, &id(), &variant, 1, DECLINES);
     let reply = shop
-        .post("/v1/orders", Some(&customer.token), &request)
+        .place(&customer, &id(), &variant, 1, DECLINES)
         .await
         .unwrap();
     assert_eq!(reply.status, 400, "{}", reply.text());
@@ -210,9 +206,8 @@ async fn a_provider_that_hangs_ends_in_a_rejected_order() {
     let customer = shop.customer().await.unwrap();
     let variant = shop.variant(5, 5).await.unwrap();
     let before = shop.stock(&variant).await.unwrap();
-    let request = order(&customer, &id(), &variant, 1, TIMES_OUT);
     let reply = shop
-        .post("/v1/orders", Some(&customer.token), &request)
+        .place(&customer, &id(), &variant, 1, TIMES_OUT)
         .await
         .unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -240,9 +235,8 @@ async fn more_than_the_stock_is_refused() {
     let customer = shop.customer().await.unwrap();
     let variant = shop.variant(6, 1).await.unwrap();
     let before = shop.stock(&variant).await.unwrap();
-    let request = order(&customer, &id(), &variant, 999, SUCCEEDS);
     let reply = shop
-        .post("/v1/orders", Some(&customer.token), &request)
+        .place(&customer, &id(), &variant, 999, SUCCEEDS)
         .await
         .unwrap();
     assert_eq!(reply.status, 400, "{}", reply.text());
@@ -292,9 +286,8 @@ async fn a_carts_lines_are_taken_by_the_order() {
         404
     );
 
-    let request = order(&customer, &id(), &variant, 2, SUCCEEDS);
     let reply = shop
-        .post("/v1/orders", Some(&customer.token), &request)
+        .place(&customer, &id(), &variant, 2, SUCCEEDS)
         .await
         .unwrap();
     assert_eq!(reply.status, 200, "{}", reply.text());
@@ -325,15 +318,14 @@ async fn card_numbers_appear_in_no_file_of_the_system() {
     let token = reply.json();
     assert_eq!(token["lastFour"], "6467");
     let variant = shop.variant(8, 5).await.unwrap();
-    let request = order(
-        &customer,
-        &id(),
-        &variant,
-        1,
-        token["name"].as_str().unwrap(),
-    );
     let placed = shop
-        .post("/v1/orders", Some(&customer.token), &request)
+        .place(
+            &customer,
+            &id(),
+            &variant,
+            1,
+            token["name"].as_str().unwrap(),
+        )
         .await
         .unwrap();
     assert_eq!(placed.status, 200, "{}", placed.text());
