@@ -7,21 +7,23 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use parking_lot::RwLock;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
     string::Ia5String,
 };
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 
 use crate::{
     InvalidCertificate, SigningRequest, SpiffeId, Svid, TrustBundle, TrustDomain,
     files::{create_private_dir, write_public},
+    verify::chain_problem,
 };
 
 mod store;
 
-use store::{create, intermediate_is_fresh, read, write_intermediate};
+use store::{Intermediate, create, is_missing, issue_intermediate, read};
 
 /// How long a leaf lives if nobody asks for something else.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(60 * 60);
@@ -33,7 +35,7 @@ const CLOCK_SKEW: Duration = Duration::from_secs(20);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const ROOT_TTL: Duration = DAY.saturating_mul(3650);
 const INTERMEDIATE_TTL: Duration = DAY.saturating_mul(365);
-/// An intermediate closer to its end than this is replaced when the authority starts.
+/// An intermediate closer to its end than this is replaced.
 const INTERMEDIATE_MARGIN: Duration = DAY.saturating_mul(30);
 
 /// Why the authority cannot start or does not sign.
@@ -49,6 +51,17 @@ pub enum AuthorityError {
         #[source]
         source: io::Error,
     },
+    /// A file that is there and cannot be what was written. Says what to do.
+    #[error(
+        "certificate authority file {} is damaged: {reason}; bring back a copy of it, or move the folder {} away: a new authority is made then, and every workload has to be started again",
+        path.display(), path.parent().unwrap_or(path).display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The authority in the folder is another trust domain's.
     #[error("the certificate authority in {} is for trust domain {found}, not {wanted}; move it away to make a new one", path.display())]
     OtherTrustDomain {
@@ -62,21 +75,21 @@ pub enum AuthorityError {
     /// The caller's request.
     #[error("the certificate signing request is not acceptable: {0}")]
     Request(String),
-    /// A stored certificate.
-    #[error("a certificate of the authority is not usable")]
+    /// A certificate that was just signed.
+    #[error("the authority signs certificates that are not usable")]
     Certificate(#[from] InvalidCertificate),
-    /// A stored key, or signing itself.
+    /// Signing itself.
     #[error("the authority cannot sign")]
     Signing(#[from] rcgen::Error),
 }
 
 /// Signs certificates for the workloads of one trust domain.
 pub struct CertificateAuthority {
+    dir: PathBuf,
     trust_domain: TrustDomain,
     bundle: TrustBundle,
     root_pem: String,
-    intermediate: Arc<Issuer<'static, KeyPair>>,
-    intermediate_pem: String,
+    intermediate: RwLock<Arc<Intermediate>>,
 }
 
 impl std::fmt::Debug for CertificateAuthority {
@@ -91,6 +104,9 @@ impl CertificateAuthority {
     /// Opens the authority kept in `dir/ca`, or creates it there: all of it or nothing. Keys have mode
     /// 0600. The root certificate is also written to `dir/root.pem`, which workloads are given.
     ///
+    /// An intermediate that is lost, damaged or near its end is issued again. The root is not: nobody
+    /// would trust another.
+    ///
     /// # Errors
     /// If files cannot be read or written, do not fit together, or belong to another trust domain.
     pub fn open(dir: &Path, trust_domain: &TrustDomain) -> Result<Self, AuthorityError> {
@@ -100,39 +116,72 @@ impl CertificateAuthority {
         };
         create_private_dir(dir).map_err(at(dir))?;
         let ca = dir.join("ca");
-        if !ca.join("root.pem").is_file() {
+        if is_missing(&ca).map_err(at(&ca))? {
             create(dir, &ca, trust_domain)?;
         }
-        let authority = Self::load(&ca, trust_domain)?;
+        let authority = Self::load(ca, trust_domain)?;
         let public = dir.join("root.pem");
         write_public(&public, authority.root_pem.as_bytes()).map_err(at(&public))?;
         Ok(authority)
     }
 
-    fn load(ca: &Path, wanted: &TrustDomain) -> Result<Self, AuthorityError> {
-        let root_pem = read(&ca.join("root.pem"))?;
-        let bundle = TrustBundle::from_pem(root_pem.as_bytes())?;
+    fn load(dir: PathBuf, wanted: &TrustDomain) -> Result<Self, AuthorityError> {
+        let path = dir.join("root.pem");
+        let root_pem = read(&path)?;
+        let bundle = TrustBundle::from_pem(root_pem.as_bytes()).map_err(|error| {
+            let reason = error.to_string();
+            AuthorityError::Damaged { path, reason }
+        })?;
         if bundle.trust_domain() != wanted {
             return Err(AuthorityError::OtherTrustDomain {
-                path: ca.to_owned(),
+                path: dir,
                 found: bundle.trust_domain().clone(),
                 wanted: wanted.clone(),
             });
         }
-        if !intermediate_is_fresh(&ca.join("intermediate.pem"), SystemTime::now()) {
-            let root_key = KeyPair::from_pem(&read(&ca.join("root-key.pem"))?)?;
-            let root = Issuer::from_ca_cert_pem(&root_pem, root_key)?;
-            write_intermediate(ca, wanted, &root)?;
-        }
-        let intermediate_pem = read(&ca.join("intermediate.pem"))?;
-        let key = KeyPair::from_pem(&read(&ca.join("intermediate-key.pem"))?)?;
-        Ok(Self {
+        let kept =
+            Intermediate::read(&dir).and_then(|intermediate| match intermediate.problem(&bundle) {
+                None => Ok(intermediate),
+                Some(reason) => Err(AuthorityError::Damaged {
+                    path: dir.join("intermediate.pem"),
+                    reason,
+                }),
+            });
+        let intermediate = kept.or_else(|error| {
+            let reason = &error as &dyn std::error::Error;
+            tracing::warn!(reason, "the intermediate certificate is issued again");
+            issue_intermediate(&dir, &bundle, &root_pem)
+        })?;
+        let authority = Self {
+            dir,
             trust_domain: wanted.clone(),
             bundle,
             root_pem,
-            intermediate: Arc::new(Issuer::from_ca_cert_pem(&intermediate_pem, key)?),
-            intermediate_pem,
-        })
+            intermediate: RwLock::new(Arc::new(intermediate)),
+        };
+        if let Err(error) = authority.renew_intermediate(SystemTime::now()) {
+            // It still signs; whoever keeps the root key elsewhere has time to bring it.
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "the intermediate certificate ends soon and is not renewed"
+            );
+        }
+        Ok(authority)
+    }
+
+    /// Replaces the intermediate if `now` is in the last 30 days of its life; returns whether it did.
+    /// Leaves that were signed before stay good: each comes with the intermediate that signed it.
+    ///
+    /// # Errors
+    /// If the root key cannot be used or the files cannot be written. The old intermediate stays.
+    pub fn renew_intermediate(&self, now: SystemTime) -> Result<bool, AuthorityError> {
+        if now + INTERMEDIATE_MARGIN < self.intermediate.read().not_after {
+            return Ok(false);
+        }
+        let renewed = issue_intermediate(&self.dir, &self.bundle, &self.root_pem)?;
+        *self.intermediate.write() = Arc::new(renewed);
+        Ok(true)
     }
 
     /// The trust domain this authority signs for.
@@ -163,10 +212,11 @@ impl CertificateAuthority {
         id: &SpiffeId,
         ttl: Duration,
     ) -> Result<Vec<String>, AuthorityError> {
-        let leaf = self.leaf(request.key(), id, ttl)?;
+        let intermediate = self.current();
+        let leaf = self.leaf(&intermediate, request.key(), id, ttl)?;
         Ok(vec![
             leaf.pem(),
-            self.intermediate_pem.clone(),
+            intermediate.pem.clone(),
             self.root_pem.clone(),
         ])
     }
@@ -176,21 +226,21 @@ impl CertificateAuthority {
     /// # Errors
     /// If `id` belongs to another trust domain.
     pub fn issue(&self, id: &SpiffeId, ttl: Duration) -> Result<Svid, AuthorityError> {
+        let intermediate = self.current();
         let key = KeyPair::generate()?;
-        let leaf = self.leaf(&key, id, ttl)?;
-        let intermediate = CertificateDer::from_pem_slice(self.intermediate_pem.as_bytes())
-            .map_err(|_| InvalidCertificate::Unreadable {
-                what: "the intermediate",
-            })?;
+        let leaf = self.leaf(&intermediate, &key, id, ttl)?;
+        let chain = vec![leaf.der().clone(), intermediate.certificate.clone()];
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Ok(Svid::new(
-            vec![leaf.der().clone(), intermediate],
-            key.into(),
-        )?)
+        Ok(Svid::new(chain, key.into())?)
+    }
+
+    fn current(&self) -> Arc<Intermediate> {
+        Arc::clone(&self.intermediate.read())
     }
 
     fn leaf(
         &self,
+        intermediate: &Intermediate,
         key: &impl PublicKeyData,
         id: &SpiffeId,
         ttl: Duration,
@@ -202,16 +252,25 @@ impl CertificateAuthority {
             )));
         }
         let ttl = if ttl.is_zero() { DEFAULT_TTL } else { ttl };
-        let mut params = params(id.service_account().unwrap_or("workload"), ttl.min(MAX_TTL));
-        params.subject_alt_names = vec![uri(id.as_str())?];
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        params.is_ca = IsCa::ExplicitNoCa;
-        Ok(params.signed_by(key, &self.intermediate)?)
+        leaf(&intermediate.issuer, key, id, ttl.min(MAX_TTL))
     }
+}
+
+fn leaf(
+    issuer: &Issuer<'_, KeyPair>,
+    key: &impl PublicKeyData,
+    id: &SpiffeId,
+    ttl: Duration,
+) -> Result<Certificate, AuthorityError> {
+    let mut params = params(id.service_account().unwrap_or("workload"), ttl);
+    params.subject_alt_names = vec![uri(id.as_str())?];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.is_ca = IsCa::ExplicitNoCa;
+    Ok(params.signed_by(key, issuer)?)
 }
 
 fn authority_params(

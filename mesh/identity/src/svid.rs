@@ -88,6 +88,15 @@ pub(crate) fn facts(leaf: &CertificateDer<'_>) -> Result<Facts, InvalidCertifica
     })
 }
 
+/// Until when a certificate is valid.
+pub(crate) fn end(certificate: &CertificateDer<'_>) -> Result<SystemTime, InvalidCertificate> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|_| InvalidCertificate::Unreadable {
+            what: "the certificate",
+        })?;
+    Ok(system_time(certificate.validity().not_after.timestamp()))
+}
+
 fn uri_names<'a>(certificate: &'a X509Certificate<'_>) -> Vec<&'a str> {
     let Ok(Some(names)) = certificate.subject_alternative_name() else {
         return Vec::new();

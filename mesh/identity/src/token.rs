@@ -53,22 +53,28 @@ pub enum TokenError {
 /// Reads the key at `path`, or creates a random one there with mode 0600.
 ///
 /// # Errors
-/// If the file cannot be read or written, or is shorter than 32 bytes.
+/// If the file cannot be read or written, or is shorter than 32 bytes. The message names it.
 pub fn load_or_create_key(path: &Path) -> io::Result<Vec<u8>> {
     match fs::read(path) {
         Ok(key) if key.len() >= KEY_BYTES => Ok(key),
-        Ok(key) => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the token key has {} bytes, 32 are needed", key.len()),
-        )),
+        Ok(key) => {
+            let length = key.len();
+            let hint =
+                format!("it has {length} bytes, a token key has 32; delete it to get a new one");
+            Err(at(path, &io::Error::new(io::ErrorKind::InvalidData, hint)))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = vec![0; KEY_BYTES];
             random(&mut key)?;
-            write_private(path, &key)?;
+            write_private(path, &key).map_err(|error| at(path, &error))?;
             Ok(key)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(at(path, &error)),
     }
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// Makes a token with which a workload of `service_account` gets one certificate within `ttl`
@@ -119,14 +125,24 @@ impl Verifier {
     /// A verifier that keeps the used tokens in `file`.
     ///
     /// # Errors
-    /// If the file is there but cannot be read.
+    /// If the file is there but cannot be read, or not as what was written. The message names it.
     pub fn open(key: &[u8], file: &Path) -> io::Result<Self> {
         let text = match fs::read_to_string(file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(error),
+            Err(error) => return Err(at(file, &error)),
         };
-        let used = text.lines().filter_map(parse_use).collect();
+        let mut used = HashMap::new();
+        for (line, number) in text.lines().zip(1..) {
+            // A line that is skipped would be a token that works twice.
+            let (nonce, by) = parse_use(line).ok_or_else(|| {
+                let hint = format!(
+                    "line {number} is no used token; tokens live 10 minutes, so wait as long and delete the file"
+                );
+                at(file, &io::Error::new(io::ErrorKind::InvalidData, hint))
+            })?;
+            used.insert(nonce, by);
+        }
         Ok(Self {
             key: hmac_key(key),
             used: Mutex::new(used),
@@ -271,6 +287,21 @@ mod tests {
         let second = Verifier::open(KEY, &file).unwrap();
         assert_eq!(second.verify(&token, b"b"), Err(TokenError::Used));
         assert_eq!(second.verify(&token, b"a").unwrap(), "orders");
+    }
+
+    #[test]
+    fn damaged_files_are_named_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, used) = (dir.path().join("token.key"), dir.path().join("used"));
+        fs::write(&key, "short").unwrap();
+        fs::write(&used, "abc 5 x\nhalf a li").unwrap();
+        let of_key = load_or_create_key(&key).unwrap_err().to_string();
+        assert!(of_key.contains("token.key: it has 5 bytes"), "{of_key}");
+        let of_used = Verifier::open(KEY, &used).unwrap_err().to_string();
+        assert!(
+            of_used.contains("used: line 2 is no used token"),
+            "{of_used}"
+        );
     }
 
     #[test]

@@ -148,6 +148,26 @@ impl ServerCertVerifier for WorkloadServer {
     }
 }
 
+/// Why peers that trust `bundle` would refuse a leaf that comes with `intermediate`, if they would.
+pub(crate) fn chain_problem(
+    leaf: &CertificateDer<'_>,
+    intermediate: &CertificateDer<'_>,
+    bundle: &TrustBundle,
+) -> Option<String> {
+    let verified = ParsedCertificate::try_from(leaf).and_then(|leaf| {
+        let above = std::slice::from_ref(intermediate);
+        let now = UnixTime::now();
+        verify_server_cert_signed_by_trust_anchor(
+            &leaf,
+            bundle.roots(),
+            above,
+            now,
+            algorithms().all,
+        )
+    });
+    verified.err().map(|error| error.to_string())
+}
+
 fn algorithms() -> WebPkiSupportedAlgorithms {
     provider().signature_verification_algorithms
 }

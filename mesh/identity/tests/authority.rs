@@ -73,6 +73,61 @@ fn lost_intermediate_is_issued_again_under_the_same_root() {
 }
 
 #[test]
+fn damaged_intermediate_heals_and_damaged_root_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = CertificateAuthority::open(dir.path(), &trust_domain()).unwrap();
+    let file = |name: &str| dir.path().join("ca").join(name);
+    for name in ["intermediate.pem", "intermediate-key.pem"] {
+        std::fs::write(file(name), "\u{0}rubbish").unwrap();
+        let again = CertificateAuthority::open(dir.path(), &trust_domain()).unwrap();
+        assert_eq!(first.root_pem(), again.root_pem(), "{name}");
+    }
+    // A key that is one, but not this certificate's.
+    let stranger = KeyPair::generate().unwrap().serialize_pem();
+    std::fs::write(file("intermediate-key.pem"), &stranger).unwrap();
+    CertificateAuthority::open(dir.path(), &trust_domain()).unwrap();
+
+    // Without the root's key everything goes on until the intermediate is lost too.
+    std::fs::write(file("root-key.pem"), &stranger).unwrap();
+    CertificateAuthority::open(dir.path(), &trust_domain()).unwrap();
+    std::fs::remove_file(file("intermediate.pem")).unwrap();
+    let error = CertificateAuthority::open(dir.path(), &trust_domain()).unwrap_err();
+    assert!(
+        error.to_string().contains("ca/root-key.pem is damaged"),
+        "{error}"
+    );
+
+    for content in [Some("rubbish"), None] {
+        match content {
+            Some(content) => std::fs::write(file("root.pem"), content).unwrap(),
+            None => std::fs::remove_file(file("root.pem")).unwrap(),
+        }
+        let error = CertificateAuthority::open(dir.path(), &trust_domain()).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("ca/root.pem is damaged"), "{text}");
+        assert!(text.contains("/ca away"), "{text}");
+    }
+}
+
+#[test]
+fn intermediate_near_its_end_is_replaced_while_running() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = CertificateAuthority::open(dir.path(), &trust_domain()).unwrap();
+    let now = SystemTime::now();
+    let intermediate = || {
+        let (_, csr) = request(&[]);
+        let request = SigningRequest::from_pem(&csr).unwrap();
+        authority.sign(&request, &orders(), Duration::ZERO).unwrap()[1].clone()
+    };
+    let day = Duration::from_secs(24 * 60 * 60);
+    let first = intermediate();
+    assert!(!authority.renew_intermediate(now + 330 * day).unwrap());
+    assert_eq!(first, intermediate());
+    assert!(authority.renew_intermediate(now + 340 * day).unwrap());
+    assert_ne!(first, intermediate());
+}
+
+#[test]
 fn authority_of_another_trust_domain_is_not_taken() {
     let dir = tempfile::tempdir().unwrap();
     CertificateAuthority::open(dir.path(), &trust_domain()).unwrap();
