@@ -88,7 +88,7 @@ fn classify(response: &Response<Incoming>) -> Outcome {
 fn code_of_http(status: StatusCode) -> i32 {
     match status.as_u16() {
         400 => code::INTERNAL,
-        401 => 16,
+        401 => code::UNAUTHENTICATED,
         403 => code::PERMISSION_DENIED,
         404 => code::UNIMPLEMENTED,
         429 | 502 | 503 | 504 => code::UNAVAILABLE,

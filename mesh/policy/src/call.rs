@@ -34,6 +34,8 @@ pub struct Call {
     /// When the call ends.
     pub deadline: Deadline,
     pub(crate) retry: RetryState,
+    /// Response headers were forwarded.
+    pub(crate) is_committed: bool,
     /// Endpoints that failed this call since all had been tried.
     pub(crate) avoid: Vec<SocketAddr>,
     /// Since when no endpoint could take the call.

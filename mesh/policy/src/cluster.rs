@@ -148,22 +148,20 @@ impl Cluster {
         self.with(endpoint, |member| member.connect.failed(now, rng));
     }
 
-    /// Counts a failure of the endpoint; true if that ejected it.
-    pub(crate) fn failed(&mut self, endpoint: &Endpoint, now: Instant) -> bool {
+    /// Counts a failure of the endpoint, which may eject it.
+    pub(crate) fn failed(&mut self, endpoint: &Endpoint, now: Instant) {
         let target = Arc::clone(&self.target);
         let Some(settings) = &target.outlier_detection else {
-            return false;
+            return;
         };
         let ejected = self
             .members
             .iter()
             .filter(|member| member.outlier.is_ejected(now));
         let may_eject = outlier::may_eject(settings, ejected.count(), self.members.len());
-        let mut is_ejected = false;
         self.with(endpoint, |member| {
-            is_ejected = member.outlier.failed(settings, now, may_eject);
+            member.outlier.failed(settings, now, may_eject);
         });
-        is_ejected
     }
 
     /// The endpoint may have gone meanwhile: then there is no account to keep.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Instant};
 
 use rand::Rng;
-use weft_model::dataplane::{Endpoint, MethodMatch, Snapshot};
+use weft_model::dataplane::{Endpoint, Snapshot};
 
 use crate::{
     PATIENCE, backoff,
@@ -11,7 +11,7 @@ use crate::{
     cluster::{Choice, Cluster},
     code,
     deadline::{Deadline, parse_timeout},
-    record::{DecisionRecord, Failure, Reason},
+    record::{DecisionRecord, Failure, Reason, rule_name},
     retry::{Pushback, RetryState},
 };
 
@@ -82,6 +82,7 @@ impl Engine {
             },
             deadline: Deadline::starting(now, asked, configured),
             retry: RetryState::new(policy),
+            is_committed: false,
             avoid: Vec::new(),
             held_since: None,
             rounds: 0,
@@ -128,14 +129,9 @@ impl Engine {
         let give_up = *call.held_since.get_or_insert(now) + PATIENCE;
         if now >= give_up {
             let failure = Failure::new(Reason::NoHealthyEndpoint, failure);
-            return Pick::Fail(self.failed(call, call.last_failure.clone().unwrap_or(failure)));
+            return Pick::Fail(failed(call, call.last_failure.clone().unwrap_or(failure)));
         }
         Pick::Wait(until.map_or(give_up, |until| until.min(give_up)))
-    }
-
-    fn failed(&self, call: &mut Call, failure: Failure) -> Failure {
-        call.record.reason = failure.reason;
-        failure
     }
 
     /// The attempt at `endpoint` is over, however it ended; every picked endpoint is released once.
@@ -158,6 +154,7 @@ impl Engine {
         match outcome {
             Outcome::Headers => {
                 call.record.attempts += 1;
+                call.is_committed = true;
                 Next::Forward
             }
             Outcome::TrailersOnly { code, pushback } => {
@@ -169,10 +166,7 @@ impl Engine {
                 call.record.attempts += 1;
                 let status = (failure.code, Pushback::Absent);
                 self.policy_retry(call, endpoint, status, end, rng)
-                    .map_or_else(
-                        || Next::Fail(self.failed(call, failure.clone())),
-                        Next::RetryAt,
-                    )
+                    .map_or_else(|| Next::Fail(failed(call, failure.clone())), Next::RetryAt)
             }
             Outcome::ConnectFailed(message) => {
                 let failure = Failure::new(Reason::UpstreamConnectFailed, message.clone());
@@ -211,8 +205,9 @@ impl Engine {
                 cluster.refused(endpoint, now, rng);
                 cluster.failed(endpoint, now);
             }
-            // A connection that closes in good order says nothing about the endpoint's health.
+            // A connection that closes in good order or is full says nothing about the endpoint's health.
             Outcome::Refused(_) => {}
+            Outcome::Broken(failure) if failure.reason == Reason::TooManyStreams => {}
             Outcome::Broken(_) => {
                 cluster.failed(endpoint, now);
             }
@@ -271,35 +266,33 @@ impl Engine {
             now + backoff::exponential(initial, 2000, max, call.rounds, rng)
         };
         if !end.is_replayable || at > give_up || call.deadline.has_passed(at) {
-            return Next::Fail(self.failed(call, failure));
+            return Next::Fail(failed(call, failure));
         }
         call.record.transparent_retries += 1;
         Next::RetryAt(at)
     }
 
-    /// A committed call is over with `status`, after its stream. `broken`: the stream broke instead
-    /// of ending with trailers.
+    /// The call is over with `status`. `broken`: its stream broke instead of ending with trailers. What
+    /// the attempts before a stream came to is accounted for already.
     pub fn finished(&mut self, call: &Call, status: i32, broken: bool, now: Instant) {
         let Some(cluster) = self.clusters.get_mut(&call.record.target) else {
             return;
         };
-        if broken && let Some(endpoint) = &call.record.endpoint {
+        let endpoint = call.record.endpoint.as_ref().filter(|_| broken);
+        if let Some(endpoint) = endpoint.filter(|_| call.is_committed) {
             cluster.failed(endpoint, now);
         }
         if let Some(budget) = &mut cluster.budget {
             if status == code::OK {
                 budget.succeeded();
-            } else if call.retry.is_retryable(status) {
+            } else if call.is_committed && call.retry.is_retryable(status) {
                 budget.failed();
             }
         }
     }
 }
 
-fn rule_name(matches: &MethodMatch) -> String {
-    match (&matches.service, &matches.method) {
-        (Some(service), Some(method)) => format!("{service}/{method}"),
-        (Some(service), None) => format!("{service}/*"),
-        (None, _) => "*".to_owned(),
-    }
+fn failed(call: &mut Call, failure: Failure) -> Failure {
+    call.record.reason = failure.reason;
+    failure
 }

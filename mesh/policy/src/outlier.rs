@@ -19,11 +19,6 @@ impl Outlier {
         self.ejected_until.is_some_and(|until| until > now)
     }
 
-    /// Until when the endpoint is left out, if it is.
-    pub fn until(&self, now: Instant) -> Option<Instant> {
-        self.ejected_until.filter(|&until| until > now)
-    }
-
     /// The endpoint answered.
     pub fn succeeded(&mut self) {
         self.consecutive_errors = 0;

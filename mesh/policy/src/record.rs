@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use weft_model::dataplane::Endpoint;
+use weft_model::dataplane::{Endpoint, MethodMatch};
 
 use crate::code;
 
@@ -16,6 +16,8 @@ pub enum Reason {
     UnknownService,
     /// No configuration has come from the control plane yet.
     NoConfiguration,
+    /// No certificate has come from the control plane yet.
+    NoIdentity,
     /// The service has no endpoint that takes calls.
     NoHealthyEndpoint,
     /// No connection to an endpoint, or its identity was not the expected one.
@@ -32,8 +34,6 @@ pub enum Reason {
     CallerNotAllowed,
     /// The sidecar cannot reach the workload beside it.
     WorkloadUnreachable,
-    /// The workload is shutting down.
-    Draining,
     /// The request is not one a gRPC client sends.
     BadRequest,
     /// The caller went away.
@@ -47,6 +47,7 @@ impl Reason {
             Self::Answered => "ANSWERED",
             Self::UnknownService => "UNKNOWN_SERVICE",
             Self::NoConfiguration => "NO_CONFIGURATION",
+            Self::NoIdentity => "NO_IDENTITY",
             Self::NoHealthyEndpoint => "NO_HEALTHY_ENDPOINT",
             Self::UpstreamConnectFailed => "UPSTREAM_CONNECT_FAILED",
             Self::UpstreamReset => "UPSTREAM_RESET",
@@ -55,7 +56,6 @@ impl Reason {
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::CallerNotAllowed => "CALLER_NOT_ALLOWED",
             Self::WorkloadUnreachable => "WORKLOAD_UNREACHABLE",
-            Self::Draining => "DRAINING",
             Self::BadRequest => "BAD_REQUEST",
             Self::Cancelled => "CANCELLED",
         }
@@ -67,11 +67,11 @@ impl Reason {
             Self::Answered => code::OK,
             Self::UnknownService => code::UNIMPLEMENTED,
             Self::NoConfiguration
+            | Self::NoIdentity
             | Self::NoHealthyEndpoint
             | Self::UpstreamConnectFailed
             | Self::UpstreamReset
-            | Self::WorkloadUnreachable
-            | Self::Draining => code::UNAVAILABLE,
+            | Self::WorkloadUnreachable => code::UNAVAILABLE,
             Self::TooManyStreams => code::RESOURCE_EXHAUSTED,
             Self::DeadlineExceeded => code::DEADLINE_EXCEEDED,
             Self::CallerNotAllowed => code::PERMISSION_DENIED,
@@ -161,5 +161,14 @@ impl DecisionRecord {
             facts.push(("endpoint", endpoint.instance.clone()));
         }
         facts
+    }
+}
+
+/// How a method rule is called in [`DecisionRecord::rule`].
+pub(crate) fn rule_name(matches: &MethodMatch) -> String {
+    match (&matches.service, &matches.method) {
+        (Some(service), Some(method)) => format!("{service}/{method}"),
+        (Some(service), None) => format!("{service}/*"),
+        (None, _) => "*".to_owned(),
     }
 }

@@ -9,7 +9,8 @@ use std::{
 
 use rand::{SeedableRng, rngs::StdRng};
 use weft_model::dataplane::{
-    Endpoint, MethodMatch, MethodRule, OutlierDetection, RetryPolicy, Snapshot, Target,
+    Endpoint, MethodMatch, MethodRule, OutlierDetection, RetryPolicy, RetryThrottling, Snapshot,
+    Target,
 };
 use weft_policy::{
     AttemptEnd, Call, Engine, Failure, Next, Outcome, PATIENCE, Pick, Reason, RequestFacts, code,
@@ -300,4 +301,83 @@ fn a_retry_that_would_begin_after_the_deadline_is_not_made() {
         Next::Forward
     );
     assert_eq!(call.record.attempts, 1);
+}
+
+/// Gives the target a retry budget that successes do not refill.
+fn throttled(world: &mut World, max_tokens: u32) {
+    let mut throttled = target(2);
+    throttled.retry_throttling = Some(RetryThrottling {
+        max_tokens,
+        token_ratio_permille: 0,
+    });
+    throttled.outlier_detection = None;
+    let targets = [(AUTHORITY.to_owned(), throttled)];
+    world.engine.update(&Snapshot {
+        targets: targets.into(),
+        inbound: None,
+    });
+}
+
+#[test]
+fn each_failed_attempt_takes_one_token_and_no_more() {
+    let mut world = World::new(2);
+    throttled(&mut world, 10);
+    // Three attempts take three tokens, seven are left; three more leave four, which is too few.
+    for expected in [3, 2] {
+        let (call, _) = world.run("Get", |_| unavailable());
+        world
+            .engine
+            .finished(&call, code::UNAVAILABLE, false, world.now);
+        assert_eq!(call.record.attempts, expected);
+    }
+}
+
+#[test]
+fn a_broken_attempt_is_one_failure_of_its_endpoint() {
+    let mut world = World::new(2);
+    let broken = |_: &Endpoint| Outcome::Broken(Failure::new(Reason::UpstreamReset, "gone"));
+    // Two failures of each endpoint at most: none is ejected by its third.
+    let mut failures = HashMap::new();
+    for _ in 0..200 {
+        let (call, failure) = world.run("Add", |endpoint| {
+            if failures.get(endpoint).is_some_and(|&count| count == 2) {
+                Outcome::Headers
+            } else {
+                broken(endpoint)
+            }
+        });
+        if failure.is_some() {
+            world
+                .engine
+                .finished(&call, code::UNAVAILABLE, true, world.now);
+            let endpoint = call.record.endpoint.clone().unwrap();
+            *failures.entry(endpoint).or_insert(0) += 1;
+        }
+        if failures.values().sum::<i32>() == 4 {
+            break;
+        }
+    }
+    let mut served = HashMap::new();
+    for _ in 0..40 {
+        let (call, _) = world.run("Add", |_| Outcome::Headers);
+        *served.entry(call.record.instance().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(served.len(), 2, "{served:?}");
+}
+
+#[test]
+fn full_connections_are_no_fault_of_the_endpoint() {
+    let mut world = World::new(2);
+    for _ in 0..40 {
+        world.run("Add", |endpoint| match endpoint.address.port() {
+            1 => Outcome::Broken(Failure::new(Reason::TooManyStreams, "full")),
+            _ => Outcome::Headers,
+        });
+    }
+    let mut served = HashMap::new();
+    for _ in 0..40 {
+        let (call, _) = world.run("Add", |_| Outcome::Headers);
+        *served.entry(call.record.instance().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(served.len(), 2, "{served:?}");
 }
