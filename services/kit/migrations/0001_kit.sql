@@ -27,8 +27,14 @@ CREATE TABLE kit_outbox (
     created_at BIGINT NOT NULL
 );
 
+-- The last event of each type that was forgotten, so that who never read it is told so.
+CREATE TABLE kit_outbox_forgotten (
+    event_type TEXT NOT NULL PRIMARY KEY,
+    sequence BIGINT NOT NULL
+);
+
 -- How far this service has come with the events of others.
-CREATE TABLE kit_cursors (
+CREATE TABLE kit_cursor (
     consumer TEXT NOT NULL,
     source TEXT NOT NULL,
     sequence BIGINT NOT NULL,
@@ -37,16 +43,19 @@ CREATE TABLE kit_cursors (
     PRIMARY KEY (consumer, source)
 );
 
--- Events that could not be dealt with, for a human to look at.
-CREATE TABLE kit_parked (
+-- Events that could not be dealt with, for a human to look at. What is wrong with them is in `error`.
+-- To have one dealt with again: UPDATE kit_parked_event SET replay = TRUE WHERE ...;
+-- to give it up for good: DELETE FROM kit_parked_event WHERE ...;
+CREATE TABLE kit_parked_event (
     consumer TEXT NOT NULL,
     source TEXT NOT NULL,
     sequence BIGINT NOT NULL,
-    id TEXT NOT NULL,
     event_type TEXT NOT NULL,
     event_key TEXT NOT NULL,
-    payload BYTEA NOT NULL,
+    -- The whole weft.events.v1.Event.
+    event BYTEA NOT NULL,
     error TEXT NOT NULL,
     parked_at BIGINT NOT NULL,
+    replay BOOLEAN NOT NULL,
     PRIMARY KEY (consumer, source, sequence)
 );

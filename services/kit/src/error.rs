@@ -119,12 +119,7 @@ impl From<StoreError> for Status {
                     "somebody else changed this at the same time",
                 )
             }
-            StoreError::RequestIdReused(request_id) => status::error_info(
-                Code::AlreadyExists,
-                "REQUEST_ID_REUSED",
-                error.to_string(),
-                [("requestId", request_id.as_str())],
-            ),
+            StoreError::RequestIdReused(request_id) => status::request_id_reused(request_id),
             _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "store failed");
                 status::internal()

@@ -2,6 +2,7 @@
 
 mod consume;
 mod metrics;
+mod parked;
 mod place;
 mod serve;
 
@@ -14,7 +15,7 @@ use tonic::Status;
 
 pub use consume::{Consumer, Handler};
 pub use contracts::weft::events::v1::Event;
-pub use place::{Parked, parked};
+pub use parked::{Parked, parked};
 
 use crate::Db;
 

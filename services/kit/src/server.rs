@@ -6,29 +6,21 @@ mod guard;
 mod listen;
 mod metrics;
 mod reflection;
+mod serve;
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::HealthServer,
-    server::{HealthReporter, HealthService},
-};
 use tower::Service;
-use tracing::{Instrument as _, info_span};
-use weft_runtime::admin::{Admin, Readiness};
+use weft_runtime::admin::Readiness;
 
-use crate::{Args, Db, idempotency};
-use guard::Guard;
-
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
-const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+use crate::{Args, Db};
+pub(crate) use metrics::code_name;
 
 type Task = BoxFuture<'static, anyhow::Result<()>>;
 
@@ -183,169 +175,12 @@ impl Server {
         listener: TcpListener,
         token: CancellationToken,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
-        Box::pin(self.serve_inner(listener, token))
+        Box::pin(serve::serve(self, listener, token))
     }
-
-    async fn serve_inner(
-        self,
-        listener: TcpListener,
-        token: CancellationToken,
-    ) -> anyhow::Result<()> {
-        let Self {
-            db,
-            routes,
-            services,
-            tasks,
-            drain,
-            drain_grace,
-            drain_delay,
-            admin,
-            readiness,
-        } = self;
-        // Whatever way serving ends, streams and tasks learn of it.
-        let _end = drain.clone().drop_guard();
-        let health = HealthReporter::new();
-        let closing = CancellationToken::new();
-        let app = app(routes, &services, &health, closing.clone());
-        let state = State {
-            health,
-            readiness,
-            services,
-            drain,
-            drain_delay,
-        };
-
-        let mut admin_port = JoinSet::new();
-        if let Some(admin) = admin {
-            tracing::info!(address = %admin.local_addr()?, "admin listening");
-            let pages = Admin {
-                readiness: state.readiness.clone(),
-                ..Admin::default()
-            };
-            let serving = weft_runtime::admin::serve(admin, pages, CancellationToken::new());
-            admin_port.spawn(async move { ("admin", serving.await.map_err(anyhow::Error::from)) });
-        }
-        let mut background = JoinSet::new();
-        for PendingTask { name, start } in tasks {
-            let task = start(state.drain.clone());
-            background
-                .spawn(async move { (name, task.await) }.instrument(info_span!("task", name)));
-        }
-        background.spawn(housekeeping(db.clone(), state.drain.clone()));
-        tracing::info!(address = %listener.local_addr()?, services = ?state.services, "listening");
-        state.set_serving(true).await;
-
-        let mut connections = JoinSet::new();
-        let ended = tokio::select! {
-            () = listen::accept(&listener, app, &mut connections, &closing, state.drain_start(token)) => Ok(()),
-            ended = first_unexpected_end(&mut background, &state.drain) => ended,
-            ended = first_unexpected_end(&mut admin_port, &state.drain) => ended,
-        };
-        if !state.drain.is_cancelled() {
-            state.set_serving(false).await;
-            state.drain.cancel();
-        }
-        drop(listener);
-        closing.cancel();
-        let finish = async {
-            while connections.join_next().await.is_some() {}
-            while background.join_next().await.is_some() {}
-        };
-        if tokio::time::timeout(drain_grace, finish).await.is_err() {
-            tracing::warn!(
-                connections = connections.len(),
-                tasks = background.len(),
-                "drain grace is over, ending what is open"
-            );
-            connections.shutdown().await;
-            background.shutdown().await;
-        }
-        admin_port.shutdown().await;
-        let _ = tokio::time::timeout(CLOSE_WAIT, db.close()).await;
-        ended
-    }
-}
-
-/// What others are told about the server.
-struct State {
-    health: HealthReporter,
-    readiness: Readiness,
-    services: Vec<&'static str>,
-    drain: CancellationToken,
-    drain_delay: Duration,
-}
-
-impl State {
-    async fn set_serving(&self, serving: bool) {
-        let status = if serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        for service in self.services.iter().chain(&[""]) {
-            self.health.set_service_status(service, status).await;
-        }
-        self.readiness.set(serving);
-    }
-
-    /// Resolves when no more calls shall be taken.
-    async fn drain_start(&self, token: CancellationToken) {
-        token.cancelled().await;
-        self.set_serving(false).await;
-        // Long streams end now; the sidecar has the delay to see that we are going.
-        self.drain.cancel();
-        tokio::time::sleep(self.drain_delay).await;
-    }
-}
-
-fn app(
-    mut routes: RoutesBuilder,
-    services: &[&'static str],
-    health: &HealthReporter,
-    closing: CancellationToken,
-) -> Guard {
-    let health = HealthService::from_health_reporter(health.clone());
-    routes.add_service(HealthServer::new(health));
-    let (v1, v1alpha) = reflection::services(services);
-    routes.add_service(v1).add_service(v1alpha);
-    Guard::new(routes.routes().prepare(), services, closing)
 }
 
 async fn bind(address: SocketAddr, name: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {name} {address}"))
-}
-
-type Ended = (&'static str, anyhow::Result<()>);
-
-/// Resolves when a task fails, or ends without having been asked to.
-async fn first_unexpected_end(
-    tasks: &mut JoinSet<Ended>,
-    drain: &CancellationToken,
-) -> anyhow::Result<()> {
-    while let Some(ended) = tasks.join_next().await {
-        match ended {
-            Ok((_, Ok(()))) if drain.is_cancelled() => {}
-            Ok((name, Ok(()))) => anyhow::bail!("task {name} ended before the service"),
-            Ok((name, Err(error))) => return Err(error.context(format!("task {name} failed"))),
-            Err(panicked) => return Err(anyhow::Error::new(panicked).context("a task panicked")),
-        }
-    }
-    std::future::pending().await
-}
-
-async fn housekeeping(db: Db, drain: CancellationToken) -> Ended {
-    loop {
-        tokio::select! {
-            () = drain.cancelled() => return ("housekeeping", Ok(())),
-            () = tokio::time::sleep(HOUSEKEEPING) => {}
-        }
-        match idempotency::forget_old(&db).await {
-            Ok(count) => tracing::debug!(count, "forgot old results"),
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "old results stay");
-            }
-        }
-    }
 }

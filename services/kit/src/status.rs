@@ -1,6 +1,8 @@
 //! Statuses with the details that callers act upon: `google.rpc.ErrorInfo` with the domain
 //! `sockshop`, and `google.rpc.BadRequest` for fields.
 
+use std::collections::HashMap;
+
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -14,7 +16,7 @@ pub fn error_info<'a>(
     message: impl Into<String>,
     metadata: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Status {
-    let facts: std::collections::HashMap<String, String> = metadata
+    let facts: HashMap<String, String> = metadata
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
@@ -34,17 +36,19 @@ pub fn invalid_fields(
     message: impl Into<String>,
     fields: impl IntoIterator<Item = (String, String)>,
 ) -> Status {
-    let mut details = ErrorDetails::new();
+    let mut details = ErrorDetails::with_error_info("INVALID_FIELD", ERROR_DOMAIN, HashMap::new());
     for (field, why) in fields {
         details.add_bad_request_violation(field, why);
     }
-    let none: [(String, String); 0] = [];
-    details.set_error_info(
-        "INVALID_FIELD",
-        ERROR_DOMAIN,
-        none.into_iter()
-            .collect::<std::collections::HashMap<_, _>>(),
-    );
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+/// `INVALID_ARGUMENT` (reason `REQUEST_ID_REUSED`): the request id came before, with another request.
+pub fn request_id_reused(request_id: &str) -> Status {
+    let facts = HashMap::from([("requestId".to_owned(), request_id.to_owned())]);
+    let mut details = ErrorDetails::with_error_info("REQUEST_ID_REUSED", ERROR_DOMAIN, facts);
+    details.add_bad_request_violation("request_id", "was used for another request");
+    let message = format!("request id `{request_id}` was used for another request");
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 

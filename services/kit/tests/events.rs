@@ -58,7 +58,7 @@ async fn counts(db: &Db) -> Vec<(String, i64)> {
 }
 
 async fn eventually(db: &Db, expected: &[(&str, i64)]) {
-    for _ in 0..400 {
+    for _ in 0..1200 {
         let counts = counts(db).await;
         if counts
             .iter()
@@ -125,6 +125,81 @@ async fn poison_is_parked_and_others_go_on() {
         );
         assert_eq!(parked[0].error, "cannot be dealt with");
         token.cancel();
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parked_event_is_dealt_with_when_an_operator_says_so() {
+    let sources = testing::databases("source", &MIGRATIONS).await;
+    let sinks = testing::databases("sink", &MIGRATIONS).await;
+    for (source, sink) in sources.iter().zip(&sinks) {
+        append(source, &["shaky", "poison", "a"]).await;
+        let reopened = Db::open(source.url(), &MIGRATIONS).await.unwrap();
+        let running = testing::spawn(|l, t| Server::new(reopened).with_events().serve(l, t)).await;
+        let (token, shaky) = consume(&running.upstream(), sink, true);
+        eventually(sink, &[("a", 1)]).await;
+        assert_eq!(parked(sink).await.unwrap().len(), 2);
+
+        shaky.store(false, Ordering::SeqCst);
+        let replay = "UPDATE kit_parked_event SET replay = TRUE, error = 'marked'";
+        sink.execute(replay, params![]).await.unwrap();
+        eventually(sink, &[("a", 1), ("shaky", 1)]).await;
+        for _ in 0..1200 {
+            if parked(sink).await.unwrap()[0].error == "cannot be dealt with" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        let left = parked(sink).await.unwrap();
+        let left: Vec<_> = left
+            .iter()
+            .map(|parked| (parked.event_key.as_str(), parked.error.as_str()))
+            .collect();
+        assert_eq!(left, [("poison", "cannot be dealt with")]);
+        token.cancel();
+        running.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_events_are_forgotten_and_nobody_skips_them_unknowingly() {
+    for source in testing::databases("source", &MIGRATIONS).await {
+        append(&source, &["a", "b", "c", "d"]).await;
+        let older = "UPDATE kit_outbox SET created_at = 1 WHERE sequence <> 3";
+        source.execute(older, params![]).await.unwrap();
+        assert_eq!(outbox::forget_old(&source).await.unwrap(), 2);
+        assert_eq!(outbox::forget_old(&source).await.unwrap(), 0);
+
+        let reopened = Db::open(source.url(), &MIGRATIONS).await.unwrap();
+        let running = testing::spawn(|l, t| Server::new(reopened).with_events().serve(l, t)).await;
+        let mut client = EventServiceClient::new(running.upstream());
+        let mut first = async |after_sequence, types: &[&str]| {
+            let types = types.iter().map(|&name| name.to_owned()).collect();
+            let request = StreamEventsRequest {
+                after_sequence,
+                types,
+            };
+            let mut stream = client.stream_events(request).await?.into_inner();
+            let event = stream.message().await?.and_then(|response| response.event);
+            Ok::<_, tonic::Status>(event.map(|event| event.sequence))
+        };
+        // A new consumer begins with what is there; one that has read all that was forgotten goes on.
+        assert_eq!(first(0, &[]).await.unwrap(), Some(3));
+        assert_eq!(first(2, &[]).await.unwrap(), Some(3));
+        let missed = first(1, &["google.protobuf.Timestamp"]).await.unwrap_err();
+        assert_eq!(missed.code(), tonic::Code::OutOfRange);
+        assert_eq!(
+            service_kit::status::reason(&missed).as_deref(),
+            Some("EVENTS_FORGOTTEN")
+        );
+        // Nothing of another type was forgotten.
+        let mut tx = source.begin().await.unwrap();
+        outbox::append(&mut tx, "other.Type", "e", &Timestamp::default())
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(first(1, &["other.Type"]).await.unwrap(), Some(5));
         running.stop().await.unwrap();
     }
 }

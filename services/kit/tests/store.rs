@@ -228,7 +228,7 @@ async fn command_acts_once_and_answers_the_same() {
         let other = Key::new("m", "customers/1", &id.to_uppercase(), &other).unwrap();
         let reused = other.recorded::<Timestamp>(&mut tx).await.unwrap_err();
         let status = tonic::Status::from(reused);
-        assert_eq!(status.code(), tonic::Code::AlreadyExists);
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert_eq!(
             service_kit::status::reason(&status).as_deref(),
             Some("REQUEST_ID_REUSED")

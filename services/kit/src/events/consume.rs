@@ -1,16 +1,17 @@
 //! The consumer of another service's events.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use contracts::weft::events::v1::{
     Event, StreamEventsRequest, event_service_client::EventServiceClient,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 use tracing::{Instrument as _, field};
 
-use crate::{Db, StoreError, Tx, Upstream, call, params};
+use super::metrics;
+use crate::{Db, StoreError, Tx, Upstream, call, server::code_name};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -77,73 +78,81 @@ impl Consumer {
     ///
     /// Never by itself; the type fits [`crate::Server::with_task`].
     pub async fn run(self, handler: impl Handler, token: CancellationToken) -> anyhow::Result<()> {
-        let handler: Arc<dyn Handler> = Arc::new(handler);
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = call::without_deadline(self.follow(&handler)) => {}
+            () = self.replay(&handler) => {}
+        }
+        Ok(())
+    }
+
+    /// Reads stream after stream until it is dropped.
+    async fn follow(&self, handler: &dyn Handler) {
         let mut backoff = FIRST_BACKOFF;
         loop {
             let started = Instant::now();
-            let streamed = tokio::select! {
-                () = token.cancelled() => return Ok(()),
-                streamed = call::without_deadline(self.stream(&*handler)) => streamed,
-            };
-            let dealt = match streamed {
-                Ok(dealt) => dealt,
-                Err((dealt, reason)) => {
-                    tracing::warn!(
-                        consumer = self.name,
-                        source = self.source,
-                        reason,
-                        "event stream broke, reconnecting"
-                    );
-                    dealt
-                }
-            };
+            let mut dealt = 0;
+            if let Err(error) = self.stream(handler, &mut dealt).await {
+                self.report(&error);
+            }
             // A stream that did something, or lived, was not refused.
             if dealt > 0 || started.elapsed() > MAX_BACKOFF {
                 backoff = FIRST_BACKOFF;
             }
-            let pause = jittered(backoff);
+            tokio::time::sleep(jittered(backoff)).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
-            tokio::select! {
-                () = token.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
-            }
         }
     }
 
-    /// Reads one stream to its end; returns how many events were dealt with.
-    async fn stream(&self, handler: &dyn Handler) -> Result<u64, (u64, String)> {
-        let mut dealt = 0;
-        let after_sequence = self
-            .place()
-            .await
-            .map_err(|error| (dealt, error.to_string()))?;
+    /// Reads one stream to its end; counts the events that were dealt with.
+    async fn stream(&self, handler: &dyn Handler, dealt: &mut u64) -> anyhow::Result<()> {
+        let after_sequence = self.place().await?;
         let request = StreamEventsRequest {
             after_sequence,
             types: self.types.clone(),
         };
         let mut client = EventServiceClient::new(self.upstream.clone());
-        let broke =
-            |dealt, status: Status| (dealt, format!("{:?}: {}", status.code(), status.message()));
-        let stream = client.stream_events(request).await;
-        let mut stream = stream.map_err(|status| broke(dealt, status))?.into_inner();
+        let mut stream = client.stream_events(request).await?.into_inner();
         tracing::debug!(
             consumer = self.name,
             source = self.source,
             after_sequence,
             "streaming events"
         );
-        while let Some(next) = stream
-            .message()
-            .await
-            .map_err(|status| broke(dealt, status))?
-        {
+        while let Some(next) = stream.message().await? {
             let Some(event) = next.event else { continue };
-            if let Err(error) = self.deal_with(handler, &event).await {
-                return Err((dealt, format!("{error:#}")));
-            }
-            dealt += 1;
+            self.deal_with(handler, &event).await?;
+            *dealt += 1;
         }
-        Ok(dealt)
+        Ok(())
+    }
+
+    fn report(&self, error: &anyhow::Error) {
+        let (consumer, source) = (&self.name, &self.source);
+        let Some(status) = error.downcast_ref::<Status>() else {
+            let error = format!("{error:#}");
+            tracing::warn!(consumer, source, error, "events wait");
+            return;
+        };
+        let (code, message) = (code_name(status.code()), status.message());
+        metrics::EVENTS.stream_broke(consumer, source, code);
+        if status.code() == Code::OutOfRange {
+            // It stays so until a human decides from where to go on, in `kit_cursor`.
+            tracing::error!(
+                consumer,
+                source,
+                message,
+                "the source lacks the next events"
+            );
+        } else {
+            tracing::warn!(
+                consumer,
+                source,
+                code,
+                message,
+                "event stream broke, reconnecting"
+            );
+        }
     }
 
     /// Tries until the event is dealt with or parked.
@@ -207,14 +216,11 @@ impl Consumer {
             self.park(&mut tx, event, &reason).await?;
             self.move_place(&mut tx, event.sequence).await?;
         } else {
-            let sql = "UPDATE kit_cursors SET failures = $3 WHERE consumer = $1 AND source = $2";
-            tx.execute(sql, params![&self.name, &self.source, failures])
-                .await?;
+            self.count_failure(&mut tx, failures).await?;
         }
         tx.commit().await?;
         let (consumer, source, key) = (&self.name, &self.source, &event.key);
         if last {
-            super::metrics::PARKED.add(consumer, source);
             tracing::error!(
                 consumer,
                 source,

@@ -1,23 +1,20 @@
 //! `weft.events.v1.EventService` over the outbox.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, time::Duration, vec};
 
 use contracts::weft::events::v1::{
     Event, StreamEventsRequest, StreamEventsResponse, event_service_server::EventService,
 };
-use tokio::{sync::mpsc, time::Instant};
-use tokio_stream::wrappers::ReceiverStream;
+use futures::stream;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
-use tracing::Instrument as _;
 
 use super::Events;
 use crate::{Db, StoreError, params, status, time, validate};
 
 /// Rows that are read at once.
 const BATCH: i64 = 100;
-/// Events that wait for a slow consumer.
-const BUFFERED: usize = 32;
 /// How soon events of another process on the same database are seen.
 const POLL: Duration = Duration::from_millis(250);
 /// Consumers come back after this, perhaps to another replica.
@@ -68,90 +65,117 @@ impl Outbox {
         Ok(self.db.fetch_one::<(i64,)>(head, params![]).await?.0)
     }
 
+    /// The last event of these types (all, if none is named) that was forgotten; 0 if none was.
+    async fn forgotten(&self, types: &HashSet<String>) -> Result<i64, StoreError> {
+        let sql = "SELECT event_type, sequence FROM kit_outbox_forgotten";
+        let rows: Vec<(String, i64)> = self.db.fetch_all(sql, params![]).await?;
+        let wanted = rows
+            .into_iter()
+            .filter(|(event_type, _)| types.is_empty() || types.contains(event_type));
+        Ok(wanted.map(|(_, sequence)| sequence).max().unwrap_or(0))
+    }
+
     async fn batch(&self, after: i64) -> Result<Vec<EventRow>, StoreError> {
         let sql = "SELECT sequence, id, event_type, event_key, payload, traceparent, created_at \
                    FROM kit_outbox WHERE sequence > $1 ORDER BY sequence LIMIT $2";
         self.db.fetch_all(sql, params![after, BATCH]).await
     }
 
-    /// Sends until the consumer is gone, the stream is old, the service drains or the store fails.
-    async fn tail(
-        self,
-        mut after: i64,
-        types: HashSet<String>,
-        sender: mpsc::Sender<Result<StreamEventsResponse, Status>>,
-    ) {
-        let old = Instant::now() + STREAM_AGE;
-        loop {
-            // Armed before the read, so that an append in between is not missed.
-            let appended = self.db.appended().notified();
-            tokio::pin!(appended);
-            appended.as_mut().enable();
-            let rows = match self.batch(after).await {
-                Ok(rows) => rows,
-                Err(error) => {
-                    let _ = sender.send(Err(error.into())).await;
-                    return;
-                }
-            };
-            let empty = rows.is_empty();
-            for row in rows {
-                after = row.sequence;
-                if !types.is_empty() && !types.contains(&row.event_type) {
-                    continue;
-                }
-                let event = StreamEventsResponse {
-                    event: Some(row.into()),
-                };
-                if !self.send(&sender, Ok(event), old).await {
-                    return;
-                }
-            }
-            if self.ended(&sender, old).await {
-                return;
-            }
-            if empty {
-                tokio::select! {
-                    () = &mut appended => {}
-                    () = tokio::time::sleep(POLL) => {}
-                    () = self.drain.cancelled() => {}
-                    () = sender.closed() => return,
-                }
-            }
+    /// Where a stream starts that asks for events behind `after`.
+    async fn start(&self, after: i64, types: &HashSet<String>) -> Result<i64, Status> {
+        if after == 0 {
+            return Ok(self.forgotten(&HashSet::new()).await?);
         }
+        if after > self.last_sequence().await? {
+            // The database was replaced by an older one: going on would skip its new events.
+            return Err(out_of_range(
+                "UNKNOWN_SEQUENCE",
+                "after_sequence lies beyond the last event",
+                after,
+            ));
+        }
+        self.nothing_missed(after, types).await.map(|()| after)
     }
 
-    async fn send(
-        &self,
-        sender: &mpsc::Sender<Result<StreamEventsResponse, Status>>,
-        event: Result<StreamEventsResponse, Status>,
-        old: Instant,
-    ) -> bool {
-        tokio::select! {
-            sent = sender.send(event) => sent.is_ok(),
-            () = self.drain.cancelled() => {
-                let _ = sender.try_send(Err(draining()));
-                false
-            }
-            () = tokio::time::sleep_until(old) => false,
+    /// Fails if events behind `after` are not there any more.
+    async fn nothing_missed(&self, after: i64, types: &HashSet<String>) -> Result<(), Status> {
+        if self.forgotten(types).await? <= after {
+            return Ok(());
         }
-    }
-
-    async fn ended(
-        &self,
-        sender: &mpsc::Sender<Result<StreamEventsResponse, Status>>,
-        old: Instant,
-    ) -> bool {
-        if self.drain.is_cancelled() {
-            let _ = sender.try_send(Err(draining()));
-            return true;
-        }
-        Instant::now() >= old
+        let message = "events behind after_sequence are not kept any more";
+        Err(out_of_range("EVENTS_FORGOTTEN", message, after))
     }
 }
 
-fn draining() -> Status {
-    Status::unavailable("the service drains")
+fn out_of_range(reason: &str, message: &str, after: i64) -> Status {
+    let after = after.to_string();
+    let facts = [("afterSequence", after.as_str())];
+    status::error_info(Code::OutOfRange, reason, message, facts)
+}
+
+/// One stream. It reads when its consumer has room, so a slow one holds a batch and nothing else.
+struct Tail {
+    outbox: Outbox,
+    after: i64,
+    types: HashSet<String>,
+    batch: vec::IntoIter<EventRow>,
+    old: Instant,
+}
+
+type Item = Result<StreamEventsResponse, Status>;
+
+impl Tail {
+    /// The next event, once there is one; ends when the stream is old, the service drains or the store
+    /// fails.
+    async fn next(mut self) -> Option<(Item, Option<Self>)> {
+        loop {
+            if self.outbox.drain.is_cancelled() {
+                let draining = status::error_info(
+                    Code::Unavailable,
+                    "DRAINING",
+                    "this replica ends; stream again",
+                    [],
+                );
+                return Some((Err(draining), None));
+            }
+            if Instant::now() >= self.old {
+                return None;
+            }
+            for row in self.batch.by_ref() {
+                self.after = row.sequence;
+                if self.types.is_empty() || self.types.contains(&row.event_type) {
+                    let event = Some(row.into());
+                    return Some((Ok(StreamEventsResponse { event }), Some(self)));
+                }
+            }
+            if let Err(error) = self.read().await {
+                return Some((Err(error), None));
+            }
+        }
+    }
+
+    /// Fills the batch; waits for a while if there is nothing to read.
+    async fn read(&mut self) -> Result<(), Status> {
+        // Armed before the read, so that an append in between is not missed.
+        let appended = self.outbox.db.appended().notified();
+        tokio::pin!(appended);
+        appended.as_mut().enable();
+        let rows = self.outbox.batch(self.after).await?;
+        match rows.first() {
+            // The numbers have no gaps, so what is missing was forgotten while the stream was open.
+            Some(first) if first.sequence > self.after + 1 => {
+                self.outbox.nothing_missed(self.after, &self.types).await?;
+            }
+            Some(_) => {}
+            None => tokio::select! {
+                () = &mut appended => {}
+                () = tokio::time::sleep(POLL) => {}
+                () = self.outbox.drain.cancelled() => {}
+            },
+        }
+        self.batch = rows.into_iter();
+        Ok(())
+    }
 }
 
 #[tonic::async_trait]
@@ -164,20 +188,15 @@ impl EventService for Outbox {
     ) -> Result<Response<Events>, Status> {
         let request = request.into_inner();
         validate(&request)?;
-        if request.after_sequence > self.last_sequence().await? {
-            // The database was replaced by an older one: going on would skip its new events.
-            return Err(status::error_info(
-                Code::OutOfRange,
-                "UNKNOWN_SEQUENCE",
-                "after_sequence lies beyond the last event",
-                [("afterSequence", request.after_sequence.to_string().as_str())],
-            ));
-        }
-        let (sender, receiver) = mpsc::channel(BUFFERED);
         let types = request.types.into_iter().collect();
-        let tail = self.clone().tail(request.after_sequence, types, sender);
-        // Ends when the receiver is dropped with the response.
-        tokio::spawn(tail.in_current_span());
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let tail = Tail {
+            outbox: self.clone(),
+            after: self.start(request.after_sequence, &types).await?,
+            types,
+            batch: Vec::new().into_iter(),
+            old: Instant::now() + STREAM_AGE,
+        };
+        let events = stream::unfold(Some(tail), |tail| async { tail?.next().await });
+        Ok(Response::new(Box::pin(events)))
     }
 }

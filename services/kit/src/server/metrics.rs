@@ -62,7 +62,7 @@ impl Calls {
 }
 
 /// The code as it is written in prose.
-pub(super) fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
