@@ -33,6 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = prost_build::Config::new();
     config
+        // Versions are hashes: the same content must be the same bytes, in every process.
+        .btree_map(["."])
         // Their comments hold indented examples, which rustdoc would take for tests.
         .disable_comments(["."])
         .enable_type_names()

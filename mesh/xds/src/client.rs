@@ -259,7 +259,10 @@ impl AdsClient {
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "the last good configuration is unreadable");
+                tracing::warn!(
+                    error,
+                    "the last good configuration is unusable, waiting for the control plane"
+                );
             }
         }
     }

@@ -122,7 +122,7 @@ impl ResourceSet {
 }
 
 /// Everything one node may see. Sets that several nodes share are shared in memory.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeResources {
     sets: [Arc<ResourceSet>; 4],
 }
@@ -131,6 +131,22 @@ impl NodeResources {
     /// The set of one type.
     pub fn set(&self, kind: ResourceType) -> &Arc<ResourceSet> {
         &self.sets[kind as usize]
+    }
+
+    /// The same with other endpoints.
+    #[must_use]
+    pub fn with_endpoints(&self, endpoints: &Arc<ResourceSet>) -> Self {
+        let mut sets = self.sets.clone();
+        sets[ResourceType::Endpoints as usize] = Arc::clone(endpoints);
+        Self { sets }
+    }
+}
+
+impl PartialEq for NodeResources {
+    /// By version, which is a hash of the content.
+    fn eq(&self, other: &Self) -> bool {
+        let pairs = self.sets.iter().zip(&other.sets);
+        pairs.into_iter().all(|(a, b)| a.version == b.version)
     }
 }
 
@@ -141,8 +157,7 @@ pub struct SharedResources {
 }
 
 impl SharedResources {
-    /// Encodes the targets without their endpoints, which change most: see
-    /// [`SharedResources::with_endpoints`].
+    /// Encodes the targets once. Endpoints change most: see [`SharedResources::endpoints`].
     pub fn new<'a>(targets: impl IntoIterator<Item = &'a Target> + Clone) -> Self {
         let set = |encode: fn(&Target) -> Any| {
             let resources = targets
@@ -162,9 +177,9 @@ impl SharedResources {
         }
     }
 
-    /// The same targets with other endpoints; a target that is not named has none.
-    #[must_use]
-    pub fn with_endpoints(&self, endpoints: &BTreeMap<String, Vec<Endpoint>>) -> Self {
+    /// The endpoints of the targets as a set of their own, for [`NodeResources::with_endpoints`]; a target
+    /// that is not named has none.
+    pub fn endpoints(&self, endpoints: &BTreeMap<String, Vec<Endpoint>>) -> Arc<ResourceSet> {
         let resources = self.sets[ResourceType::Cluster as usize]
             .iter()
             .map(|(authority, _)| {
@@ -173,9 +188,7 @@ impl SharedResources {
                 (authority.clone(), Resource::new(any))
             })
             .collect();
-        let mut sets = self.sets.clone();
-        sets[ResourceType::Endpoints as usize] = Arc::new(ResourceSet::new(resources));
-        Self { sets }
+        Arc::new(ResourceSet::new(resources))
     }
 
     /// What a node sees: everything shared, and the caller rules of the workloads it may stand before

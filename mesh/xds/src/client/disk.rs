@@ -35,25 +35,41 @@ pub(super) fn save(dir: &Path, responses: &[DiscoveryResponse]) -> io::Result<()
 }
 
 /// Nothing if there is no file.
+///
+/// # Errors
+/// If the file cannot be read or is not what [`save`] wrote. The message names it.
 pub(super) fn load(dir: &Path) -> io::Result<Vec<(ResourceType, DiscoveryResponse)>> {
     let path = dir.join(FILE);
-    let size = match fs::metadata(&path) {
-        Ok(metadata) => metadata.len(),
+    let at = |kind, reason: String| io::Error::new(kind, format!("{}: {reason}", path.display()));
+    let content = match read(&path) {
+        Ok(content) => content,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+        Err(error) => return Err(at(error.kind(), error.to_string())),
     };
-    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    decode(&content).map_err(|reason| at(io::ErrorKind::InvalidData, reason))
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let size = fs::metadata(path)?.len();
     if size > MAX_BYTES {
-        return Err(invalid(format!("{} has {size} bytes", path.display())));
+        return Err(io::Error::other(format!(
+            "it has {size} bytes, at most {MAX_BYTES} are read"
+        )));
     }
-    let content = fs::read(&path)?;
-    let mut rest = content.as_slice();
+    fs::read(path)
+}
+
+fn decode(mut rest: &[u8]) -> Result<Vec<(ResourceType, DiscoveryResponse)>, String> {
     let mut responses = Vec::new();
     while !rest.is_empty() {
         let response = DiscoveryResponse::decode_length_delimited(&mut rest)
-            .map_err(|error| invalid(format!("{}: {error}", path.display())))?;
-        let kind = ResourceType::from_url(&response.type_url)
-            .ok_or_else(|| invalid(format!("{}: unknown resource type", path.display())))?;
+            .map_err(|error| error.to_string())?;
+        let kind = ResourceType::from_url(&response.type_url).ok_or_else(|| {
+            format!(
+                "unknown resource type `{}`",
+                response.type_url.escape_debug()
+            )
+        })?;
         responses.push((kind, response));
     }
     Ok(responses)

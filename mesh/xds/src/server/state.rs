@@ -1,6 +1,9 @@
 //! What one stream knows of one resource type: pure, no I/O.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeSet, HashMap},
+};
 
 use crate::{
     encode,
@@ -25,6 +28,7 @@ pub(super) enum Answer {
 pub(super) struct TypeState {
     kind: ResourceType,
     subscription: Subscription,
+    /// Whether there may be something to send although the world is as it was.
     changed: bool,
     nonce: Option<String>,
     version: String,
@@ -87,40 +91,35 @@ impl TypeState {
     /// The response that brings the node up to `set`, `None` if it is there already or never asked.
     /// `nonce` is used only if there is one.
     pub(super) fn response(&mut self, set: &ResourceSet, nonce: &str) -> Option<Update> {
-        let chosen: Vec<(String, Resource)> = match &self.subscription {
-            Subscription::None => return None,
-            Subscription::All => set
-                .iter()
-                .map(|(name, resource)| (name.clone(), resource.clone()))
-                .collect(),
-            Subscription::Names(names) => names
-                .iter()
-                .filter_map(|name| Some((name.clone(), self.find(set, name)?)))
-                .collect(),
-        };
-        let is_news =
-            |(name, resource): &&(String, Resource)| self.sent.get(name) != Some(&resource.hash());
-        let news: Vec<String> = chosen
-            .iter()
-            .filter(is_news)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let full = self.kind.is_full_state();
-        let gone = full
-            && self
-                .sent
-                .keys()
-                .any(|name| !chosen.iter().any(|(n, _)| n == name));
-        // A first question is answered even if the answer is that there is nothing.
-        let asked = full && self.changed;
-        self.changed = false;
-        if news.is_empty() && !gone && !asked {
+        if !self.changed && self.version == set.version() {
             return None;
         }
-        let sending: Vec<_> = chosen
-            .into_iter()
-            .filter(|(name, _)| full || news.contains(name))
+        let full = self.kind.is_full_state();
+        // A first question is answered even if the answer is that there is nothing.
+        let asked = full && self.changed && self.subscription != Subscription::None;
+        let wanted = self.wanted(set);
+        let is_news = |(name, resource): &&(&str, Cow<'_, Resource>)| {
+            self.sent.get(*name) != Some(&resource.hash())
+        };
+        let news: Vec<String> = wanted
+            .iter()
+            .filter(is_news)
+            .map(|(name, _)| (*name).to_owned())
             .collect();
+        let known = wanted
+            .iter()
+            .filter(|(name, _)| self.sent.contains_key(*name));
+        let gone = full && known.count() < self.sent.len();
+        if news.is_empty() && !gone && !asked {
+            self.changed = false;
+            return None;
+        }
+        let sending: Vec<(String, Resource)> = wanted
+            .iter()
+            .filter(|item| full || is_news(item))
+            .map(|(name, resource)| ((*name).to_owned(), resource.clone().into_owned()))
+            .collect();
+        self.changed = false;
         if full {
             self.sent.clear();
         }
@@ -146,16 +145,32 @@ impl TypeState {
     /// even if they are what they were.
     pub(super) fn repeat(&mut self, names: &[String]) {
         for name in names {
-            self.sent.remove(name);
+            self.changed |= self.sent.remove(name).is_some();
+        }
+    }
+
+    /// What the node asked for, as far as it is there.
+    fn wanted<'a>(&'a self, set: &'a ResourceSet) -> Vec<(&'a str, Cow<'a, Resource>)> {
+        match &self.subscription {
+            Subscription::None => Vec::new(),
+            Subscription::All => set
+                .iter()
+                .map(|(name, resource)| (name.as_str(), Cow::Borrowed(resource)))
+                .collect(),
+            Subscription::Names(names) => names
+                .iter()
+                .filter_map(|name| Some((name.as_str(), self.find(set, name)?)))
+                .collect(),
         }
     }
 
     /// A cluster without an assignment would hold up the node: it has no endpoints then.
-    fn find(&self, set: &ResourceSet, name: &str) -> Option<Resource> {
-        set.get(name).cloned().or_else(|| {
-            (self.kind == ResourceType::Endpoints)
-                .then(|| Resource::new(encode::endpoints(name, &[])))
-        })
+    fn find<'a>(&self, set: &'a ResourceSet, name: &str) -> Option<Cow<'a, Resource>> {
+        if let Some(resource) = set.get(name) {
+            return Some(Cow::Borrowed(resource));
+        }
+        let none = || Cow::Owned(Resource::new(encode::endpoints(name, &[])));
+        (self.kind == ResourceType::Endpoints).then(none)
     }
 }
 
@@ -252,6 +267,18 @@ mod tests {
         state.on_request(&request("", &["nowhere"]));
         let update = state.response(&set(&[]), "n1").unwrap();
         assert_eq!(update.news, ["nowhere"]);
+    }
+
+    #[test]
+    fn endpoints_are_repeated_for_a_new_cluster() {
+        let mut state = TypeState::new(ResourceType::Endpoints);
+        let set = set(&[("a", "1"), ("b", "2")]);
+        state.on_request(&request("", &["a", "b"]));
+        state.response(&set, "n1").unwrap();
+        assert!(state.response(&set, "n2").is_none());
+        state.repeat(&["b".to_owned(), "c".to_owned()]);
+        assert_eq!(state.response(&set, "n2").unwrap().news, ["b"]);
+        assert!(state.response(&set, "n3").is_none());
     }
 
     #[test]
