@@ -9,12 +9,10 @@ use contracts::istio::v1::auth::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 use weft_identity::{CertificateAuthority, SigningRequest, SpiffeId, token::Verifier};
-use weft_model::Mesh;
+use weft_model::{CONTROL_ACCOUNT, Mesh};
 
 use crate::{metrics::Metrics, peer::Peer};
 
-/// Whoever holds this name speaks for the control plane, so nobody gets it from outside.
-pub(crate) const CONTROL_ACCOUNT: &str = "control";
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -66,6 +64,7 @@ impl Certificates {
                 .services
                 .values()
                 .any(|service| *service.service_account == account);
+        // Whoever holds the control plane's name speaks for it, so nobody gets it from outside.
         if account != CONTROL_ACCOUNT && is_known && id.as_str() == mesh.identity(account) {
             return Ok(());
         }

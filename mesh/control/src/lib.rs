@@ -7,8 +7,14 @@
 //! their callers by certificate only. The admin port shows all of it ([`status`]).
 //!
 //! Nothing a data plane needs at run time waits for this process: it may be killed at any moment and
-//! goes on where it was when it is started again. What it must remember is in its state folder:
-//! the authority's keys, the used tokens, the registered workloads, the last good mesh file.
+//! goes on where it was when it is started again. What it must remember is in its state folder, which
+//! only its owner can read:
+//!
+//! - `ca/`: the authority's keys and certificates. The one part that cannot be made again by itself.
+//! - `root.pem`: what workloads trust; a copy for them.
+//! - `token.key`, `used-tokens`: what one-time tokens are signed with, and which ones are spent.
+//! - `registry.json`: the workloads that were there, so that a restart does not begin without endpoints.
+//! - `mesh.last-good.yaml`: the mesh file in use, for a start while somebody is breaking the real one.
 //!
 //! Start reading at [`start`].
 

@@ -16,7 +16,8 @@ use weft_model::{Mesh, Problems};
 use crate::metrics::Metrics;
 
 const POLL: Duration = Duration::from_millis(500);
-/// The copy of what is in use, for a start while the file is broken.
+/// The copy of what is in use, for a start while the file is broken. Mode 0600: a mesh file may hold the
+/// password of a database.
 const LAST_GOOD: &str = "mesh.last-good.yaml";
 
 /// The mesh in use, and how the file is now.
@@ -58,7 +59,10 @@ impl MeshFile {
                     let mesh = Mesh::parse_checked(&text, &name, contracts::pool()).ok()?;
                     Some((text, mesh))
                 }) else {
-                    bail!("the mesh file is broken\n{problems}");
+                    bail!(
+                        "the mesh file is broken, and {} holds no good copy to go on with\n{problems}",
+                        last_good.display()
+                    );
                 };
                 tracing::error!(file = %path.display(), %problems, "mesh file refused, starting with the last good one");
                 (text, mesh, listed(&problems))

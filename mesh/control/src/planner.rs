@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -18,7 +20,7 @@ use weft_xds::resources::{NodeResources, SharedResources};
 
 use crate::{
     metrics::Metrics,
-    registry::{Full, Registry, Workload},
+    registry::{Refused, Registry, Workload},
 };
 
 /// Changes that come together go out together.
@@ -40,29 +42,42 @@ impl Workloads {
     pub(crate) fn open(state_dir: &Path) -> Self {
         let path = state_dir.join(FILE);
         let stored = match std::fs::read(&path) {
-            Ok(json) => serde_json::from_slice(&json).unwrap_or_else(|error| {
-                tracing::warn!(%error, file = %path.display(), "registry file unusable, starting empty");
-                Vec::new()
-            }),
-            Err(_) => Vec::new(),
+            Ok(json) => serde_json::from_slice(&json).map_err(io::Error::from),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
         };
+        let stored = stored.unwrap_or_else(|error| {
+            tracing::warn!(
+                %error,
+                file = %path.display(),
+                "registry file unusable, starting empty: sidecars register again within seconds"
+            );
+            Vec::new()
+        });
         Self {
             registry: Mutex::new(Registry::restore(stored, Instant::now())),
             changed: Notify::new(),
         }
     }
 
-    pub(crate) fn register(&self, workload: Workload) -> Result<(), Full> {
+    pub(crate) fn register(&self, workload: Workload, from: SocketAddr) -> Result<(), Refused> {
         let news = workload.clone();
-        if self.registry.lock().register(workload, Instant::now())? {
+        let registered = self
+            .registry
+            .lock()
+            .register(workload, from, Instant::now())?;
+        if registered {
             tracing::info!(instance = news.instance, address = %news.address, "workload registered");
             self.changed.notify_one();
         }
         Ok(())
     }
 
-    pub(crate) fn deregister(&self, service: &str, instance: &str) {
-        if self.registry.lock().deregister(service, instance) {
+    pub(crate) fn deregister(&self, service: &str, instance: &str, from: SocketAddr) {
+        let mut registry = self.registry.lock();
+        let known = registry.deregister(service, instance, from, Instant::now());
+        drop(registry);
+        if known {
             tracing::info!(instance, "workload deregistered");
             self.changed.notify_one();
         }
@@ -129,7 +144,8 @@ pub(crate) struct Planner {
 struct Planned {
     mesh: Arc<Mesh>,
     targets: SharedResources,
-    rules: BTreeMap<String, Vec<Inbound>>,
+    /// What each identity sees, endpoints left out.
+    nodes: BTreeMap<String, NodeResources>,
 }
 
 impl Planner {
@@ -193,12 +209,12 @@ impl Planner {
                 Some((service.authority(), endpoints))
             })
             .collect();
-        let shared = planned.targets.with_endpoints(&by_authority);
+        let endpoints = planned.targets.endpoints(&by_authority);
         let mut views = self.views.0.lock();
         // A node of an account that is no more loses its stream and is told why when it comes again.
-        views.retain(|identity, _| planned.rules.contains_key(identity));
-        for (identity, rules) in &planned.rules {
-            let resources = shared.for_node(rules);
+        views.retain(|identity, _| planned.nodes.contains_key(identity));
+        for (identity, node) in &planned.nodes {
+            let resources = node.with_endpoints(&endpoints);
             let sender = views.entry(identity.clone()).or_default();
             sender.send_if_modified(|current| {
                 let differs = **current != resources;
@@ -246,9 +262,14 @@ impl Planned {
         }
         let edge = mesh.identity(&mesh.edge.service_account);
         rules.entry(edge).or_default();
+        let targets = SharedResources::new(targets.values());
+        let nodes = rules
+            .into_iter()
+            .map(|(identity, rules)| (identity, targets.for_node(&rules)))
+            .collect();
         Self {
-            targets: SharedResources::new(targets.values()),
-            rules,
+            targets,
+            nodes,
             mesh,
         }
     }

@@ -10,6 +10,8 @@ use weft_model::dataplane::Endpoint;
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
 /// After a restart sidecars need some time to come back.
 pub(crate) const RESTORED_LEASE: Duration = Duration::from_secs(20);
+/// A heartbeat that was under way when its workload deregistered arrives within this, or never.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// More workloads than any machine of this kind runs; the list must not fill the memory.
 const MAX_WORKLOADS: usize = 10_000;
 
@@ -27,15 +29,29 @@ struct Lease {
     ends: Instant,
 }
 
-/// The registry is full.
+/// Why a workload is not registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the registry is full with {0} workloads")]
-pub(crate) struct Full(usize);
+pub(crate) enum Refused {
+    #[error("the registry is full with {0} workloads")]
+    Full(usize),
+    #[error("this process deregistered the workload less than a second ago")]
+    Leaving,
+}
+
+type Key = (String, String);
+
+/// A workload that has deregistered.
+#[derive(Clone, Copy, Debug)]
+struct Farewell {
+    from: SocketAddr,
+    ends: Instant,
+}
 
 /// By service and instance.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    leases: BTreeMap<(String, String), Lease>,
+    leases: BTreeMap<Key, Lease>,
+    farewells: BTreeMap<Key, Farewell>,
     capacity: usize,
 }
 
@@ -55,14 +71,20 @@ impl Registry {
             .collect();
         Self {
             leases,
+            farewells: BTreeMap::new(),
             capacity: MAX_WORKLOADS,
         }
     }
 
-    /// Registers or prolongs. True if endpoints have changed.
-    pub(crate) fn register(&mut self, workload: Workload, now: Instant) -> Result<bool, Full> {
+    /// Registers or prolongs. True if endpoints have changed. `from` is the connection of the process
+    /// that asks: a call of the same one that was overtaken by its farewell does not count.
+    pub(crate) fn register(
+        &mut self,
+        workload: Workload,
+        from: SocketAddr,
+        now: Instant,
+    ) -> Result<bool, Refused> {
         let ends = now + LEASE;
-        let full = self.leases.len() >= self.capacity;
         let address = workload.address;
         let own = (workload.service, workload.instance);
         if let Some(lease) = self.leases.get_mut(&own)
@@ -71,26 +93,44 @@ impl Registry {
             lease.ends = ends;
             return Ok(false);
         }
-        if full && !self.leases.contains_key(&own) {
-            return Err(Full(self.capacity));
+        if let Some(farewell) = self.farewells.get(&own)
+            && farewell.from == from
+            && now < farewell.ends
+        {
+            return Err(Refused::Leaving);
+        }
+        if self.leases.len() >= self.capacity && !self.leases.contains_key(&own) {
+            return Err(Refused::Full(self.capacity));
         }
         // A port belongs to one workload: whoever had it before is gone. Only within the service, for
         // which the caller has proven its identity.
-        let is_former =
-            |key: &(String, String), lease: &Lease| key.0 == own.0 && lease.address == address;
+        let is_former = |key: &Key, lease: &Lease| key.0 == own.0 && lease.address == address;
         self.leases.retain(|key, lease| !is_former(key, lease));
         self.leases.insert(own, Lease { address, ends });
         Ok(true)
     }
 
     /// True if the workload was known.
-    pub(crate) fn deregister(&mut self, service: &str, instance: &str) -> bool {
+    pub(crate) fn deregister(
+        &mut self,
+        service: &str,
+        instance: &str,
+        from: SocketAddr,
+        now: Instant,
+    ) -> bool {
         let key = (service.to_owned(), instance.to_owned());
-        self.leases.remove(&key).is_some()
+        let known = self.leases.remove(&key).is_some();
+        // Only who was there can come too late, so there are no more of these than of leases.
+        if known {
+            let ends = now + FAREWELL;
+            self.farewells.insert(key, Farewell { from, ends });
+        }
+        known
     }
 
     /// Forgets the workloads whose leases have ended; returns them.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Workload> {
+        self.farewells.retain(|_, farewell| now < farewell.ends);
         let ended: Vec<_> = self
             .leases
             .extract_if(.., |_, lease| lease.ends <= now)
@@ -145,6 +185,9 @@ impl Registry {
 mod tests {
     use super::*;
 
+    const PEER: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+
     fn workload(instance: &str, port: u16) -> Workload {
         Workload {
             service: "orders".to_owned(),
@@ -157,9 +200,17 @@ mod tests {
     fn repeated_registration_changes_nothing_but_the_lease() {
         let now = Instant::now();
         let mut registry = Registry::restore(vec![], now);
-        assert!(registry.register(workload("orders-1", 1), now).unwrap());
+        assert!(
+            registry
+                .register(workload("orders-1", 1), PEER, now)
+                .unwrap()
+        );
         let later = now + LEASE / 2;
-        assert!(!registry.register(workload("orders-1", 1), later).unwrap());
+        assert!(
+            !registry
+                .register(workload("orders-1", 1), PEER, later)
+                .unwrap()
+        );
         assert!(registry.expire(now + LEASE).is_empty());
         assert_eq!(registry.expire(later + LEASE).len(), 1);
         assert!(registry.workloads().is_empty());
@@ -169,10 +220,42 @@ mod tests {
     fn new_address_replaces_the_old_one_and_its_former_owner() {
         let now = Instant::now();
         let mut registry = Registry::restore(vec![], now);
-        registry.register(workload("orders-1", 1), now).unwrap();
-        registry.register(workload("orders-2", 2), now).unwrap();
-        assert!(registry.register(workload("orders-1", 2), now).unwrap());
+        registry
+            .register(workload("orders-1", 1), PEER, now)
+            .unwrap();
+        registry
+            .register(workload("orders-2", 2), PEER, now)
+            .unwrap();
+        assert!(
+            registry
+                .register(workload("orders-1", 2), PEER, now)
+                .unwrap()
+        );
         assert_eq!(registry.workloads(), [workload("orders-1", 2)]);
+    }
+
+    #[test]
+    fn heartbeat_overtaken_by_its_farewell_does_not_bring_the_workload_back() {
+        let now = Instant::now();
+        let mut registry = Registry::restore(vec![], now);
+        let orders = || workload("orders-1", 1);
+        registry.register(orders(), PEER, now).unwrap();
+        assert!(registry.deregister("orders", "orders-1", PEER, now));
+        assert_eq!(
+            registry.register(orders(), PEER, now),
+            Err(Refused::Leaving)
+        );
+        assert!(registry.workloads().is_empty());
+
+        // The next process under this name is another, even at the same address.
+        let successor = SocketAddr::from(([127, 0, 0, 1], 10));
+        assert_eq!(registry.register(orders(), successor, now), Ok(true));
+        // And a process whose workload became healthy again is welcome.
+        registry.deregister("orders", "orders-1", PEER, now);
+        let later = now + FAREWELL;
+        assert_eq!(registry.register(orders(), PEER, later), Ok(true));
+        registry.expire(later);
+        assert!(registry.farewells.is_empty());
     }
 
     #[test]
@@ -188,10 +271,20 @@ mod tests {
         let now = Instant::now();
         let mut registry = Registry::restore(vec![], now);
         registry.capacity = 2;
-        registry.register(workload("orders-1", 1), now).unwrap();
-        registry.register(workload("orders-2", 2), now).unwrap();
+        registry
+            .register(workload("orders-1", 1), PEER, now)
+            .unwrap();
+        registry
+            .register(workload("orders-2", 2), PEER, now)
+            .unwrap();
         let stranger = workload("orders-3", 3);
-        assert_eq!(registry.register(stranger, now), Err(Full(2)));
-        assert_eq!(registry.register(workload("orders-1", 1), now), Ok(false));
+        assert_eq!(
+            registry.register(stranger, PEER, now),
+            Err(Refused::Full(2))
+        );
+        assert_eq!(
+            registry.register(workload("orders-1", 1), PEER, now),
+            Ok(false)
+        );
     }
 }

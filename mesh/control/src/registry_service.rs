@@ -1,6 +1,6 @@
 //! `weft.registry.v1.RegistryService`: converts, checks who asks, calls the registry.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use contracts::{
     Validate,
@@ -18,7 +18,7 @@ use weft_model::Mesh;
 use crate::{
     peer::Peer,
     planner::Workloads,
-    registry::{LEASE, Workload},
+    registry::{LEASE, Refused, Workload},
 };
 
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -76,22 +76,30 @@ impl RegistryService for RegistryApi {
         if self.draining.is_cancelled() {
             return Err(Status::unavailable("the control plane is draining"));
         }
+        let (_, extensions, message) = request.into_parts();
         let RegisterRequest {
             service,
             instance,
             address,
-        } = request.into_inner();
-        let address = address
+        } = message;
+        let address: SocketAddr = address
             .parse()
             .map_err(|_| invalid("address", "is not an IP address and a port"))?;
+        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+            return Err(invalid("address", "is none that can be connected to"));
+        }
         let workload = Workload {
             service,
             instance,
             address,
         };
+        let from = Peer::of(&extensions)?.address;
         self.workloads
-            .register(workload)
-            .map_err(|full| Status::resource_exhausted(full.to_string()))?;
+            .register(workload, from)
+            .map_err(|refused| match refused {
+                Refused::Full(_) => Status::resource_exhausted(refused.to_string()),
+                Refused::Leaving => Status::unavailable(refused.to_string()),
+            })?;
         let lease = prost_types::Duration::try_from(LEASE).ok();
         Ok(Response::new(RegisterResponse { lease }))
     }
@@ -103,7 +111,8 @@ impl RegistryService for RegistryApi {
         check(request.get_ref())?;
         let DeregisterRequest { service, instance } = request.get_ref();
         self.authorize(request.extensions(), service)?;
-        self.workloads.deregister(service, instance);
+        let from = Peer::of(request.extensions())?.address;
+        self.workloads.deregister(service, instance, from);
         Ok(Response::new(DeregisterResponse {}))
     }
 }

@@ -19,7 +19,8 @@ pub(crate) fn identity(
     Ok(Identity::new(svid, authority.bundle().clone()))
 }
 
-/// Replaces the certificate in the second half of its life, until `shutdown`.
+/// Replaces the certificate in the second half of its life, and the authority's intermediate before its
+/// end, until `shutdown`.
 pub(crate) async fn keep_renewed(
     authority: Arc<CertificateAuthority>,
     identity: Arc<Identity>,
@@ -37,6 +38,17 @@ pub(crate) async fn keep_renewed(
             .unwrap_or_default();
         if left > DEFAULT_TTL / 2 {
             continue;
+        }
+        match authority.renew_intermediate(SystemTime::now()) {
+            Ok(true) => tracing::info!("intermediate certificate renewed"),
+            Ok(false) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    error,
+                    "intermediate certificate not renewed, it ends in less than 30 days"
+                );
+            }
         }
         match authority.issue(&identity.id(), DEFAULT_TTL) {
             Ok(svid) => identity.replace(svid),

@@ -19,12 +19,13 @@ use weft_identity::{
     CertificateAuthority, SpiffeId, TrustDomain, server_config_with_optional_client,
     token::{Verifier, load_or_create_key},
 };
+use weft_model::CONTROL_ACCOUNT;
 use weft_runtime::admin::{Admin, Readiness};
 use weft_xds::server::AdsServer;
 
 use crate::{
     Args,
-    certificates::{CONTROL_ACCOUNT, Certificates},
+    certificates::Certificates,
     listener,
     mesh_file::MeshFile,
     metrics::Metrics,

@@ -111,7 +111,7 @@ async fn registry_takes_only_the_workload_s_own_service() {
     );
     let unknown = register(channel_of_orders.clone(), "payments", "x", "127.0.0.1:1").await;
     assert_eq!(unknown.unwrap_err().code(), Code::NotFound);
-    for address in ["localhost:1", "127.0.0.1", ""] {
+    for address in ["localhost:1", "127.0.0.1", "127.0.0.1:0", "0.0.0.0:1", ""] {
         let bad = register(channel_of_orders.clone(), "orders", "x", address).await;
         assert_eq!(bad.unwrap_err().code(), Code::InvalidArgument, "{address}");
     }
@@ -159,6 +159,45 @@ async fn restart_forgets_nothing() {
         .await
         .unwrap();
     ads.wait(|now| ports(now, CATALOGUE) == [4001, 4003]).await;
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn damaged_registry_file_costs_a_heartbeat() {
+    let mut control = Control::start().await;
+    let catalogue = control.enrol("catalogue").await;
+    control.stop().await;
+    std::fs::write(control.state_dir().join("registry.json"), "[{").unwrap();
+    control.start_again().await;
+    let mut ads = control.ads(&catalogue, sidecar("catalogue", "catalogue-1"));
+    let channel = control.channel(&catalogue);
+    register(channel, "catalogue", "catalogue-1", "127.0.0.1:4001")
+        .await
+        .unwrap();
+    ads.wait(|now| ports(now, CATALOGUE) == [4001]).await;
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn change_of_endpoints_touches_no_other_resource() {
+    let mut control = Control::start().await;
+    let catalogue = control.enrol("catalogue").await;
+    let mut ads = control.ads(&catalogue, sidecar("catalogue", "catalogue-1"));
+    ads.wait(|_| true).await;
+    let channel = control.channel(&catalogue);
+    let sent = |control: &Control| {
+        let types = control.status()["nodes"][0]["types"].clone();
+        ["CDS", "LDS", "RDS"].map(|kind| types[kind]["sent"].as_str().map(str::to_owned))
+    };
+    let before = sent(&control);
+    for port in 4001..4011 {
+        let address = format!("127.0.0.1:{port}");
+        register(channel.clone(), "catalogue", "catalogue-1", &address)
+            .await
+            .unwrap();
+        ads.wait(|now| ports(now, CATALOGUE) == [port]).await;
+    }
+    assert_eq!(before, sent(&control));
     control.stop().await;
 }
 
