@@ -1,5 +1,7 @@
 //! The mesh file against the contracts.
 
+use std::collections::BTreeSet;
+
 use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
 
 use crate::{
@@ -30,6 +32,7 @@ pub(crate) fn problems(mesh: &Mesh, pool: &DescriptorPool) -> Vec<Problem> {
         mesh,
         pool,
         problems: Vec::new(),
+        not_served: BTreeSet::new(),
     };
     for config in &mesh.defaults {
         checker.check_config(config, None);
@@ -56,6 +59,8 @@ struct Checker<'a> {
     mesh: &'a Mesh,
     pool: &'a DescriptorPool,
     problems: Vec<Problem>,
+    /// Service of the mesh and of the contracts: said once, not at each of its methods.
+    not_served: BTreeSet<(String, String)>,
 }
 
 impl Checker<'_> {
@@ -106,16 +111,8 @@ impl Checker<'_> {
             let Some(found) = self.find(service_name) else {
                 continue;
             };
-            if let Some(service) = service
-                && !service.serves.iter().any(|s| s.value == service_name.value)
-            {
-                let message = format!(
-                    "`{}` does not serve `{}`: this applies to no call",
-                    service.name.value, service_name.value
-                );
-                let problem = Problem::new("not-served", service_name.span, message);
-                self.problems
-                    .push(problem.hint("add it to `serves`, or move this entry"));
+            if let Some(service) = service {
+                self.check_served(service, service_name);
             }
             match &name.method {
                 None => self.check_retry(config, found.methods().collect()),
@@ -125,6 +122,22 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the service serves what an entry of it speaks of.
+    fn check_served(&mut self, service: &Service, contract: &Spanned<String>) -> bool {
+        if service.serves.iter().any(|s| s.value == contract.value) {
+            return true;
+        }
+        let (name, contract, span) = (&service.name.value, &contract.value, contract.span);
+        if self.not_served.insert((name.clone(), contract.clone())) {
+            let message = format!("`{name}` does not serve `{contract}`: this applies to no call");
+            let problem = Problem::new("not-served", span, message);
+            self.problems.push(problem.hint(
+                "add it to `serves`, or drop what this service says about it, here and below",
+            ));
+        }
+        false
     }
 
     fn find_method(
@@ -181,18 +194,11 @@ impl Checker<'_> {
         if !is_grpc || name.contains('*') {
             return;
         }
-        let Some(found) = self.find(&Spanned::new(name.to_owned(), path.span)) else {
+        let name = Spanned::new(name.to_owned(), path.span);
+        let Some(found) = self.find(&name) else {
             return;
         };
-        if !service.serves.iter().any(|served| served.value == name) {
-            let message = format!(
-                "`{}` does not serve `{name}`: this matches no call",
-                service.name.value
-            );
-            let problem = Problem::new("not-served", path.span, message);
-            self.problems
-                .push(problem.hint("add it to `serves`, or drop the path"));
-        } else if !method.contains('*') {
+        if self.check_served(service, &name) && !method.contains('*') {
             self.find_method(&found, &Spanned::new(method.to_owned(), path.span));
         }
     }

@@ -108,6 +108,12 @@ impl Decoder {
                     None
                 }
             },
+            Value::Text(text) if text.parse::<u64>().is_ok() => {
+                let message = format!("{what} must be {expected}, not the text {text:?}");
+                let problem = Problem::new("wrong-type", node.span, message);
+                self.report(problem.hint("write it without quotes"));
+                None
+            }
             _ => {
                 self.wrong(node, what, &expected);
                 None

@@ -19,8 +19,8 @@ mod tree;
 
 pub use check::check;
 pub use mesh::{
-    Authz, Database, EDGE_ACCOUNT, Edge, Example, JwtRule, Mesh, MethodConfig, MethodName, Program,
-    Rule, Run, Service,
+    Authz, CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Edge, Example, JwtRule, Mesh, MethodConfig,
+    MethodName, Program, Rule, Run, Service,
 };
 pub use problem::{Problem, Problems};
 pub use resolve::{dataplane, edge_routes, inbound};

@@ -16,6 +16,9 @@ use crate::{
 /// The service account of the edge. No service may have it.
 pub const EDGE_ACCOUNT: &str = "edge";
 
+/// The service account of the control plane. No service may have it.
+pub const CONTROL_ACCOUNT: &str = "control";
+
 /// A mesh file without problems in itself. Whether it fits the contracts, [`crate::check`] says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mesh {
@@ -170,7 +173,7 @@ pub struct Edge {
     /// The account in its SPIFFE ID: [`EDGE_ACCOUNT`].
     pub service_account: String,
     /// The folder of the storefront, relative to the mesh file: see [`Mesh::resolve`].
-    pub pages: Option<PathBuf>,
+    pub pages: Option<Spanned<PathBuf>>,
     /// Which end-user tokens are believed.
     pub jwt_rules: Vec<JwtRule>,
     /// The largest request body. Default: 1 MiB.

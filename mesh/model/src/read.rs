@@ -12,7 +12,7 @@ use prost_reflect::DescriptorPool;
 use crate::{
     check,
     decode::{Decoder, Fields},
-    mesh::Mesh,
+    mesh::{CONTROL_ACCOUNT, EDGE_ACCOUNT, Mesh},
     problem::{Problem, Problems},
     span::{Source, Span, Spanned},
     tree,
@@ -28,13 +28,16 @@ impl Mesh {
         Self::parse(&text(path)?, &path.display().to_string())
     }
 
-    /// Reads a mesh file and checks it against the contracts.
+    /// Reads a mesh file and checks it against the contracts and the folders it names.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with it, in itself and by the contracts.
+    /// Everything that is wrong with it.
     pub fn checked(path: &Path, pool: &DescriptorPool) -> Result<Self, Problems> {
-        Self::parse_checked(&text(path)?, &path.display().to_string(), pool)
+        let mut decoded = decode(&text(path)?, &path.display().to_string());
+        decoded.check(pool);
+        decoded.check_pages();
+        decoded.finish()
     }
 
     /// Reads the text of a mesh file; `name` is its path in messages and for [`Mesh::resolve`].
@@ -53,14 +56,7 @@ impl Mesh {
     /// Everything that is wrong with it, in itself and by the contracts.
     pub fn parse_checked(text: &str, name: &str, pool: &DescriptorPool) -> Result<Self, Problems> {
         let mut decoded = decode(text, name);
-        if let Some(mesh) = &decoded.mesh {
-            let mut problems = check::problems(mesh, pool);
-            // What a part that could not be read would have said is not known.
-            if !decoded.problems.is_empty() {
-                problems.retain(|problem| !["no-route", "not-served"].contains(&problem.code));
-            }
-            decoded.problems.extend(problems);
-        }
+        decoded.check(pool);
         decoded.finish()
     }
 }
@@ -73,6 +69,33 @@ struct Decoded {
 }
 
 impl Decoded {
+    fn check(&mut self, pool: &DescriptorPool) {
+        let Some(mesh) = &self.mesh else { return };
+        let mut problems = check::problems(mesh, pool);
+        // What a part that could not be read would have said is not known.
+        if !self.problems.is_empty() {
+            problems.retain(|problem| !["no-route", "not-served"].contains(&problem.code));
+        }
+        self.problems.extend(problems);
+    }
+
+    fn check_pages(&mut self) {
+        let Some((mesh, pages)) = self
+            .mesh
+            .as_ref()
+            .and_then(|m| Some((m, m.edge.pages.as_ref()?)))
+        else {
+            return;
+        };
+        let folder = mesh.resolve(pages);
+        if !folder.is_dir() {
+            let message = format!("there is no folder `{}`", folder.display());
+            let problem = Problem::new("wrong-value", pages.span, message);
+            self.problems
+                .push(problem.hint("`pages` is relative to the folder of the mesh file"));
+        }
+    }
+
     fn finish(self) -> Result<Mesh, Problems> {
         match self.mesh {
             Some(mesh) if self.problems.is_empty() => Ok(mesh),
@@ -88,7 +111,7 @@ fn decode(text: &str, name: &str) -> Decoded {
     });
     let mut decoder = Decoder::default();
     let mesh = tree::parse(text, &mut decoder.problems)
-        .and_then(|root| read(&mut decoder, &root, Arc::clone(&source)));
+        .map(|root| read(&mut decoder, &root, Arc::clone(&source)));
     Decoded {
         mesh,
         problems: decoder.problems,
@@ -105,25 +128,11 @@ fn text(path: &Path) -> Result<String, Problems> {
     })
 }
 
-fn read(decoder: &mut Decoder, root: &tree::Node, source: Arc<Source>) -> Option<Mesh> {
+fn read(decoder: &mut Decoder, root: &tree::Node, source: Arc<Source>) -> Mesh {
     let mut fields = decoder.fields(root, "the mesh file");
-    let names = fields.require(decoder, "mesh").map(|node| {
-        let mut fields = decoder.fields(node, "`mesh`");
-        let trust_domain = fields
-            .require(decoder, "trustDomain")
-            .and_then(|node| decoder.text(node, "`trustDomain`"));
-        if let Some(name) = &trust_domain {
-            trust_domain_name(decoder, name);
-        }
-        let namespace = fields
-            .require(decoder, "namespace")
-            .and_then(|node| decoder.text(node, "`namespace`"));
-        if let Some(name) = &namespace {
-            label(decoder, name, "namespace");
-        }
-        fields.finish(decoder);
-        (trust_domain, namespace)
-    });
+    let names = fields
+        .require(decoder, "mesh")
+        .and_then(|node| names(decoder, node));
     let defaults = fields.take("defaults").map(|node| {
         let mut fields = decoder.fields(node, "`defaults`");
         let configs = behaviour::method_configs(decoder, fields.take("methodConfig"));
@@ -134,17 +143,34 @@ fn read(decoder: &mut Decoder, root: &tree::Node, source: Arc<Source>) -> Option
     let edge = edge::read(decoder, fields.take("edge"), fields.span);
     fields.finish(decoder);
 
-    let (trust_domain, namespace) = names?;
+    // Without good names every SPIFFE ID in the file would look wrong.
+    let is_named = names.is_some();
+    let (trust_domain, namespace) = names.unwrap_or_default();
     let mesh = Mesh {
-        trust_domain: trust_domain?.value,
-        namespace: namespace?.value,
+        trust_domain,
+        namespace,
         defaults: defaults.unwrap_or_default(),
         services,
-        edge: edge?,
+        edge,
         source,
     };
-    rules::check(decoder, &mesh);
-    Some(mesh)
+    rules::check(decoder, &mesh, is_named);
+    mesh
+}
+
+/// Trust domain and namespace, if both are good.
+fn names(decoder: &mut Decoder, node: &tree::Node) -> Option<(String, String)> {
+    let mut fields = decoder.fields(node, "`mesh`");
+    let trust_domain = fields
+        .require(decoder, "trustDomain")
+        .and_then(|node| decoder.text(node, "`trustDomain`"))
+        .filter(|name| trust_domain_name(decoder, name));
+    let namespace = fields
+        .require(decoder, "namespace")
+        .and_then(|node| decoder.text(node, "`namespace`"))
+        .filter(|name| label(decoder, name, "namespace"));
+    fields.finish(decoder);
+    Some((trust_domain?.value, namespace?.value))
 }
 
 fn services(
@@ -164,7 +190,7 @@ fn services(
     let mut services = BTreeMap::new();
     for (name, node) in entries {
         label(decoder, name, "service name");
-        if ["edge", "control"].contains(&name.as_str()) {
+        if [EDGE_ACCOUNT, CONTROL_ACCOUNT].contains(&name.as_str()) {
             let message = format!("a service cannot be called `{}`", name.value);
             let problem = Problem::new("wrong-name", name.span, message);
             decoder.report(problem.hint("the mesh has a part of that name"));
@@ -176,25 +202,28 @@ fn services(
     services
 }
 
-/// A DNS label: what a service name, an account and a namespace have to be in Kubernetes as well.
-fn label(decoder: &mut Decoder, name: &Spanned<String>, what: &str) {
+/// Whether it is a DNS label, which a service name, an account and a namespace have to be in Kubernetes
+/// as well.
+fn label(decoder: &mut Decoder, name: &Spanned<String>, what: &str) -> bool {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let ends = !name.starts_with('-') && !name.ends_with('-');
     if name.bytes().all(inside) && ends && (1..=63).contains(&name.len()) {
-        return;
+        return true;
     }
     let message = format!("`{}` is not a valid {what}", name.value);
     let problem = Problem::new("wrong-name", name.span, message);
     decoder.report(problem.hint("lower case letters, digits and `-` inside, at most 63"));
+    false
 }
 
-fn trust_domain_name(decoder: &mut Decoder, name: &Spanned<String>) {
+fn trust_domain_name(decoder: &mut Decoder, name: &Spanned<String>) -> bool {
     let allowed =
         |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
     if name.bytes().all(allowed) && name.len() <= 255 {
-        return;
+        return true;
     }
     let message = format!("`{}` is not a SPIFFE trust domain", name.value);
     let problem = Problem::new("wrong-name", name.span, message);
     decoder.report(problem.hint("lower case letters, digits, `.`, `-` and `_`: `sockshop.local`"));
+    false
 }

@@ -147,6 +147,7 @@ fn values_of_the_wrong_kind_are_told_apart() {
         ("    port: 1\n", "duplicate-key"),
         ("    serves: x\n", "duplicate-key"),
         ("    serviceAccount: edge\n", "wrong-name"),
+        ("    serviceAccount: control\n", "wrong-name"),
         ("    serviceAccount: 7\n", "wrong-type"),
         ("    run: carts\n", "wrong-type"),
         ("    run: {}\n", "missing-key"),
@@ -205,6 +206,14 @@ fn values_of_the_wrong_kind_are_told_apart() {
         (
             "    authz: { allow_rules: [{ name: a }, { name: a }] }\n",
             "duplicate-name",
+        ),
+        (
+            "    authz: { allow_rules: [{ name: a, source: { principals: [] } }] }\n",
+            "wrong-value",
+        ),
+        (
+            "    authz: { allow_rules: [{ name: a, request: {} }] }\n",
+            "missing-key",
         ),
     ];
     for (line, code) in cases {
@@ -266,6 +275,46 @@ fn callers_and_paths_of_rules_must_exist() {
         codes(&path("sockshop.carts.v1.CartService/*")),
         [(6, "wrong-value")]
     );
+}
+
+#[test]
+fn one_mistake_is_one_problem() {
+    let one = |text: &str, line: usize, code: &'static str| {
+        assert_eq!(codes(text), [(line, code)], "{text}");
+    };
+    // A name that is not one says so once, though it is the account too.
+    one(&mesh_with("", "  Orders: { port: 1 }\n"), 6, "wrong-name");
+    one(&mesh_with("", "  edge: { port: 1 }\n"), 6, "wrong-name");
+    let twice =
+        "  x: { port: 1, serves: [weft.events.v1.EventService, weft.events.v1.EventService] }\n";
+    one(&mesh_with("", twice), 6, "duplicate-name");
+    // Without a good trust domain no SPIFFE ID can be judged, but everything else is.
+    let rules = "    authz: { allow_rules: [{ name: a, source: { principals: [\"spiffe://a/ns/shop/sa/carts\"] } }] }\n";
+    let text = mesh_with(rules, "").replace("sockshop.local", "Sockshop.local");
+    one(&text, 1, "wrong-name");
+    let text = mesh_with(rules, "").replace(", namespace: shop", "");
+    one(&text, 1, "missing-key");
+    let text = mesh_with("    sreves: []\n", "").replace(", namespace: shop", "");
+    assert_eq!(codes(&text), [(1, "missing-key"), (6, "unknown-key")]);
+    // What is not served is said where it is first spoken of.
+    let paths = "    authz: { allow_rules: [{ name: a, request: { paths: [/sockshop.orders.v1.OrderService/GetOrder, /sockshop.orders.v1.OrderService/ListOrders] } }] }\n";
+    one(&mesh_with(paths, ""), 6, "not-served");
+}
+
+#[test]
+fn pages_must_be_there() {
+    let folder = std::env::temp_dir().join(format!("weft-model-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("pages")).unwrap();
+    let file = folder.join("mesh.yaml");
+    let found = |pages: &str| {
+        let edge = format!("edge: {{ pages: {pages} }}\n");
+        std::fs::write(&file, mesh_with("", &edge)).unwrap();
+        let problems = Mesh::checked(&file, contracts::pool()).expect_err("no routes");
+        problems.to_string().contains("there is no folder")
+    };
+    assert!(!found("pages"));
+    assert!(found("page"));
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

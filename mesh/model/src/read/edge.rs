@@ -18,7 +18,7 @@ const DEFAULT_MAX_BODY_BYTES: u64 = 1 << 20;
 /// A body is held in memory while it is transcoded.
 const LARGEST_MAX_BODY_BYTES: u64 = 64 << 20;
 
-pub(super) fn read(decoder: &mut Decoder, node: Option<&Node>, file: Span) -> Option<Edge> {
+pub(super) fn read(decoder: &mut Decoder, node: Option<&Node>, file: Span) -> Edge {
     let mut edge = Edge {
         listen: DEFAULT_LISTEN,
         service_account: EDGE_ACCOUNT.to_owned(),
@@ -29,7 +29,7 @@ pub(super) fn read(decoder: &mut Decoder, node: Option<&Node>, file: Span) -> Op
         span: file,
     };
     let Some(node) = node else {
-        return Some(edge);
+        return edge;
     };
     let mut fields = decoder.fields(node, "`edge`");
     edge.span = fields.span;
@@ -39,7 +39,7 @@ pub(super) fn read(decoder: &mut Decoder, node: Option<&Node>, file: Span) -> Op
     if let Some(node) = fields.take("pages") {
         edge.pages = decoder
             .text(node, "`pages`")
-            .map(|path| PathBuf::from(path.value));
+            .map(|path| path.map(PathBuf::from));
     }
     if let Some(node) = fields.take("jwtRules") {
         let items = decoder.list(node, "`jwtRules`");
@@ -60,7 +60,7 @@ pub(super) fn read(decoder: &mut Decoder, node: Option<&Node>, file: Span) -> Op
             .collect();
     }
     fields.finish(decoder);
-    Some(edge)
+    edge
 }
 
 fn listen(decoder: &mut Decoder, node: &Node) -> Option<SocketAddr> {

@@ -7,7 +7,8 @@ use crate::{
     span::Spanned,
 };
 
-pub(super) fn check(decoder: &mut Decoder, mesh: &Mesh) {
+/// `is_named`: whether trust domain and namespace are known, so that callers can be compared.
+pub(super) fn check(decoder: &mut Decoder, mesh: &Mesh, is_named: bool) {
     for service in mesh.services.values() {
         let rules = service
             .authz
@@ -15,7 +16,7 @@ pub(super) fn check(decoder: &mut Decoder, mesh: &Mesh) {
             .iter()
             .chain(&service.authz.allow_rules);
         for rule in rules {
-            for principal in &rule.principals {
+            for principal in rule.principals.iter().filter(|_| is_named) {
                 check_principal(decoder, mesh, principal);
             }
             for path in &rule.paths {
@@ -67,7 +68,12 @@ fn check_principal(decoder: &mut Decoder, mesh: &Mesh, principal: &Spanned<Strin
         }
         None => {
             let problem = unknown(format!("`{text}` is no SPIFFE ID of this mesh"));
-            decoder.report(problem.hint(format!("they look like `{prefix}orders`")));
+            // Another trust domain or namespace, or the bare name: the account says who is meant.
+            let account = text.rsplit('/').next().unwrap_or_default();
+            decoder.report(match accounts().find(|known| *known == account) {
+                Some(known) => problem.hint(format!("did you mean `{prefix}{known}`?")),
+                None => problem.hint(format!("they look like `{prefix}orders`")),
+            });
         }
     }
 }

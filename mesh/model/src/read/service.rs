@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::{behaviour, label};
 use crate::{
     decode::Decoder,
-    mesh::{Authz, Database, EDGE_ACCOUNT, Program, Rule, Run, Service},
+    mesh::{Authz, CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Program, Rule, Run, Service},
     problem::Problem,
     span::Spanned,
-    tree::Node,
+    tree::{Node, Value},
 };
 
 /// What `weft up` sets for every service; a mesh file cannot.
@@ -33,20 +33,10 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
         .and_then(|node| decoder.integer(node, "`port`", 1..=65_535));
     let service_account = fields
         .take("serviceAccount")
-        .map_or(Some(name.clone()), |node| {
-            decoder.text(node, "`serviceAccount`")
-        });
-    if let Some(account) = &service_account {
-        label(decoder, account, "service account");
-        if account.value == EDGE_ACCOUNT {
-            let message = "the service account `edge` belongs to the edge";
-            let problem = Problem::new("wrong-name", account.span, message);
-            decoder.report(problem.hint("a service with it could act for every end user"));
-        }
-    }
+        .and_then(|node| service_account(decoder, node));
     let serves = fields
         .take("serves")
-        .map(|node| decoder.texts(node, "`serves`"))
+        .map(|node| serves(decoder, node))
         .unwrap_or_default();
     let run = fields.take("run").and_then(|node| run(decoder, node));
     let database = fields
@@ -79,6 +69,39 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
         outlier_detection,
         authz,
     })
+}
+
+fn serves(decoder: &mut Decoder, node: &Node) -> Vec<Spanned<String>> {
+    let mut serves: Vec<Spanned<String>> = Vec::new();
+    for name in decoder.texts(node, "`serves`") {
+        if serves.iter().any(|other| other.value == name.value) {
+            let message = format!("`{}` is in `serves` twice", name.value);
+            decoder.report(Problem::new("duplicate-name", name.span, message));
+        } else {
+            serves.push(name);
+        }
+    }
+    serves
+}
+
+fn service_account(decoder: &mut Decoder, node: &Node) -> Option<Spanned<String>> {
+    let account = decoder.text(node, "`serviceAccount`")?;
+    label(decoder, &account, "service account");
+    let (owner, harm) = match account.as_str() {
+        EDGE_ACCOUNT => ("edge", "a service with it could act for every end user"),
+        CONTROL_ACCOUNT => (
+            "control plane",
+            "a service with it could tell every sidecar whom to trust",
+        ),
+        _ => return Some(account),
+    };
+    let message = format!(
+        "the service account `{}` belongs to the {owner}",
+        account.value
+    );
+    let problem = Problem::new("wrong-name", account.span, message);
+    decoder.report(problem.hint(harm));
+    Some(account)
 }
 
 fn run(decoder: &mut Decoder, node: &Node) -> Option<Run> {
@@ -198,26 +221,60 @@ fn rule(decoder: &mut Decoder, node: &Node) -> Option<Rule> {
     let name = fields
         .require(decoder, "name")
         .and_then(|node| decoder.text(node, "`name`"));
-    let principals = fields.take("source").map(|node| {
-        let mut fields = decoder.fields(node, "`source`");
-        let principals = fields
-            .take("principals")
-            .map(|node| decoder.texts(node, "a principal"));
-        fields.finish(decoder);
-        principals.unwrap_or_default()
-    });
-    let paths = fields.take("request").map(|node| {
-        let mut fields = decoder.fields(node, "`request`");
-        let paths = fields
-            .take("paths")
-            .map(|node| decoder.texts(node, "a path"));
-        fields.finish(decoder);
-        paths.unwrap_or_default()
-    });
+    let principals = patterns(decoder, fields.take("source"), &SOURCE);
+    let paths = patterns(decoder, fields.take("request"), &REQUEST);
     fields.finish(decoder);
     Some(Rule {
         name: name?,
-        principals: principals.unwrap_or_default(),
-        paths: paths.unwrap_or_default(),
+        principals,
+        paths,
     })
+}
+
+/// A part of a caller rule: the one key it has, and what leaving it out means.
+struct Part {
+    name: &'static str,
+    key: &'static str,
+    item: &'static str,
+    everything: &'static str,
+}
+
+const SOURCE: Part = Part {
+    name: "`source`",
+    key: "principals",
+    item: "a principal",
+    everything: "any caller of the mesh",
+};
+const REQUEST: Part = Part {
+    name: "`request`",
+    key: "paths",
+    item: "a path",
+    everything: "every method",
+};
+
+/// The patterns of a part. None at all would open what somebody wanted to close.
+fn patterns(decoder: &mut Decoder, node: Option<&Node>, part: &Part) -> Vec<Spanned<String>> {
+    let Some(node) = node else {
+        return Vec::new();
+    };
+    let mut fields = decoder.fields(node, part.name);
+    let list = fields.require(decoder, part.key);
+    fields.finish(decoder);
+    let Some(list) = list else {
+        return Vec::new();
+    };
+    let is_empty = match &list.value {
+        Value::Null => true,
+        Value::List(items) => items.is_empty(),
+        _ => false,
+    };
+    if is_empty {
+        let message = format!("`{}` of {} is empty", part.key, part.name);
+        let hint = format!(
+            "leave {} out if the rule is for {}",
+            part.name, part.everything
+        );
+        decoder.report(Problem::new("wrong-value", list.span, message).hint(hint));
+    }
+    decoder.texts(list, part.item)
 }
