@@ -140,7 +140,7 @@ async fn join_mesh(
     let tls = client_config(&identity, Expected::ServiceAccount("control".into()))?;
     let options = AdsOptions {
         service: None,
-        node_id: format!("edge-{}", std::process::id()),
+        node_id: "edge".to_owned(),
         state_dir: Some(state_dir),
     };
     let ads = AdsClient::new(channel(&args.control, tls), options);
