@@ -9,9 +9,12 @@ pub mod service;
 mod store;
 mod token;
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use contracts::sockshop::accounts::v1::account_service_server::AccountServiceServer;
 use service_kit::{Db, Server};
+use tokio::sync::watch;
 
 pub use password::Passwords;
 pub use store::MIGRATIONS;
@@ -55,6 +58,9 @@ pub async fn server(db: Db, issuer: Issuer, demo: Option<DemoCustomer>) -> anyho
             tracing::info!(email, "registered the demo customer");
         }
     }
-    let service = service::Accounts::new(store, passwords, issuer, keys);
-    Ok(Server::new(db).add_service(AccountServiceServer::new(service)))
+    let (refreshed, keys) = watch::channel(Arc::new(keys));
+    let service = service::Accounts::new(store.clone(), passwords, issuer, keys);
+    Ok(Server::new(db)
+        .add_service(AccountServiceServer::new(service))
+        .with_task("keys", |token| token::refresh(store, refreshed, token)))
 }

@@ -1,5 +1,7 @@
 //! The generated trait: check the request and whose it is, ask the store, answer.
 
+use std::sync::Arc;
+
 use contracts::sockshop::accounts::v1::{
     Address, CreateAddressRequest, CreateAddressResponse, CreateSessionRequest,
     CreateSessionResponse, Customer, DeleteAddressRequest, DeleteAddressResponse,
@@ -14,6 +16,7 @@ use service_kit::{
     paging::{Page, Sizes},
     status, subject, time, validate,
 };
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
@@ -33,18 +36,32 @@ pub struct Accounts {
     store: Store,
     passwords: Passwords,
     issuer: Issuer,
-    keys: Keys,
+    keys: watch::Receiver<Arc<Keys>>,
 }
 
 impl Accounts {
     /// Answers from `store`; signs as `issuer` with `keys`.
-    pub fn new(store: Store, passwords: Passwords, issuer: Issuer, keys: Keys) -> Self {
+    pub fn new(
+        store: Store,
+        passwords: Passwords,
+        issuer: Issuer,
+        keys: watch::Receiver<Arc<Keys>>,
+    ) -> Self {
         Self {
             store,
             passwords,
             issuer,
             keys,
         }
+    }
+
+    async fn refuse_locked(&self, email: &str) -> Result<(), Status> {
+        if self.store.is_locked(email).await? {
+            let message = "too many failed log-ins in a row, wait a minute";
+            let code = Code::ResourceExhausted;
+            return Err(status::error_info(code, "TOO_MANY_ATTEMPTS", message, []));
+        }
+        Ok(())
     }
 }
 
@@ -77,14 +94,12 @@ impl AccountService for Accounts {
         let request = request.into_inner();
         validate(&request)?;
         let email = request.email.to_lowercase();
-        if self.store.is_locked(&email).await? {
-            let message = "too many failed log-ins in a row, wait a minute";
-            let code = Code::ResourceExhausted;
-            return Err(status::error_info(code, "TOO_MANY_ATTEMPTS", message, []));
-        }
+        self.refuse_locked(&email).await?;
         let row = self.store.customer_by_email(&email).await?;
         let hash = row.as_ref().map(|row| row.password_hash.clone());
         let right = self.passwords.verify(request.password, hash).await?;
+        // Again, after the wait for a turn: guesses that came all at once must not all be answered.
+        self.refuse_locked(&email).await?;
         let Some(row) = row.filter(|_| right) else {
             self.store.login_failed(&email).await?;
             let message = "e-mail address or password is wrong";
@@ -96,6 +111,7 @@ impl AccountService for Accounts {
         let session = Session {
             access_token: self
                 .keys
+                .borrow()
                 .sign(&self.issuer, &customer.name, now / 1_000_000),
             expire_time: Some(time::to_timestamp(now + time::micros(LIFETIME))),
             customer: Some(customer),
@@ -110,7 +126,7 @@ impl AccountService for Accounts {
         _request: Request<GetKeysRequest>,
     ) -> Result<Response<GetKeysResponse>, Status> {
         Ok(Response::new(GetKeysResponse {
-            keys: self.keys.public(),
+            keys: self.keys.borrow().public(),
         }))
     }
 

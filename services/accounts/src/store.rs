@@ -51,6 +51,7 @@ pub struct AddressRow {
 pub struct SigningKey {
     pub id: String,
     pub private_key: Vec<u8>,
+    pub create_time: i64,
 }
 
 const CUSTOMER: &str = "SELECT id, email, display_name, password_hash, create_time FROM customer";
@@ -239,11 +240,11 @@ impl Store {
             let sql = "INSERT INTO signing_key (id, private_key, create_time) VALUES ($1, $2, $3)";
             tx.execute(
                 sql,
-                params![&fresh.id, &fresh.private_key, time::now_micros()],
+                params![&fresh.id, &fresh.private_key, fresh.create_time],
             )
             .await?;
         }
-        let sql = "SELECT id, private_key FROM signing_key WHERE create_time > $1 \
+        let sql = "SELECT id, private_key, create_time FROM signing_key WHERE create_time > $1 \
                    ORDER BY create_time DESC";
         let keys = tx.fetch_all(sql, params![keep_since]).await?;
         tx.commit().await?;

@@ -1,8 +1,7 @@
 //! Tokens: JSON Web Tokens signed with Ed25519 (RFC 7519, RFC 8037), and the keys they are made with.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use contracts::sockshop::accounts::v1::JsonWebKey;
 use ring::{
@@ -10,14 +9,19 @@ use ring::{
     signature::{Ed25519KeyPair, KeyPair as _},
 };
 use serde_json::json;
-use service_kit::{ids, time};
+use service_kit::{CancellationToken, ids, time};
+use tokio::sync::watch;
 
 use crate::store::{SigningKey, Store};
 
 /// How long a token is valid.
 pub const LIFETIME: Duration = Duration::from_secs(12 * 3600);
-/// A key older than this is followed by a new one at the next start.
+/// A key older than this is followed by a new one.
 const ROTATION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often the keys are read again, to rotate them and to learn of those of other replicas.
+const REFRESH: Duration = Duration::from_secs(3600);
+/// How long a new key is shown before it signs: until every replica and whoever checks tokens has it.
+const ANNOUNCED: Duration = Duration::from_secs(2 * 3600);
 
 /// Who tokens come from and for whom they are.
 #[derive(Clone, Debug)]
@@ -28,11 +32,11 @@ pub struct Issuer {
     pub audience: String,
 }
 
-/// The key in use and those whose tokens may still be valid.
+/// The key in use, the next one, and those whose tokens may still be valid.
 #[derive(Debug)]
 pub struct Keys {
     current: Key,
-    earlier: Vec<Key>,
+    others: Vec<Key>,
 }
 
 #[derive(Debug)]
@@ -53,22 +57,54 @@ pub async fn keys(store: &Store) -> anyhow::Result<Keys> {
     let fresh = SigningKey {
         id: ids::new_id(),
         private_key: document.as_ref().to_vec(),
+        create_time: now,
     };
     let rotate_before = now - time::micros(ROTATION);
     let keep_since = rotate_before - time::micros(ROTATION + LIFETIME);
-    let stored = store
+    let mut stored = store
         .signing_keys(&fresh, rotate_before, keep_since)
         .await?;
-    let mut keys = stored.into_iter().map(|key| {
-        let pair = Ed25519KeyPair::from_pkcs8(&key.private_key)
-            .map_err(|error| anyhow::anyhow!("stored key {} is broken: {error}", key.id))?;
-        Ok::<_, anyhow::Error>(Key { id: key.id, pair })
-    });
-    let current = keys.next().context("there is no signing key")??;
+    anyhow::ensure!(!stored.is_empty(), "there is no signing key");
+    // Newest first. A first key has nobody to wait for.
+    let announced = now - time::micros(ANNOUNCED);
+    let current = stored.iter().position(|key| key.create_time <= announced);
+    let current = stored.remove(current.unwrap_or(stored.len() - 1));
     Ok(Keys {
-        current,
-        earlier: keys.collect::<Result<_, _>>()?,
+        current: Key::read(current)?,
+        others: stored
+            .into_iter()
+            .map(Key::read)
+            .collect::<Result<_, _>>()?,
     })
+}
+
+/// Reads the keys again every hour until the service drains.
+pub async fn refresh(
+    store: Store,
+    keys: watch::Sender<Arc<Keys>>,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = token.cancelled() => return Ok(()),
+            () = tokio::time::sleep(REFRESH) => {}
+        }
+        match self::keys(&store).await {
+            Ok(read) => drop(keys.send_replace(Arc::new(read))),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "signing keys stay"),
+        }
+    }
+}
+
+impl Key {
+    fn read(stored: SigningKey) -> anyhow::Result<Self> {
+        let pair = Ed25519KeyPair::from_pkcs8(&stored.private_key)
+            .map_err(|error| anyhow::anyhow!("stored key {} is broken: {error}", stored.id))?;
+        Ok(Self {
+            id: stored.id,
+            pair,
+        })
+    }
 }
 
 impl Keys {
@@ -103,7 +139,7 @@ impl Keys {
             ..Default::default()
         };
         std::iter::once(&self.current)
-            .chain(&self.earlier)
+            .chain(&self.others)
             .map(key)
             .collect()
     }

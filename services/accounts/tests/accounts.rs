@@ -160,6 +160,27 @@ async fn wrong_passwords_are_refused_and_ten_in_a_row_lock() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_that_come_at_once_are_not_all_answered() {
+    on_each_database("guesses", async |client| {
+        let mut guesses = tokio::task::JoinSet::new();
+        for _ in 0..30 {
+            let client = client.clone();
+            guesses.spawn(async move { log_in(&client, "demo@example.com", "wrong").await });
+        }
+        let mut answered = 0;
+        while let Some(guess) = guesses.join_next().await {
+            let status = guess.unwrap().unwrap_err();
+            if status::reason(&status).as_deref() == Some("WRONG_CREDENTIALS") {
+                answered += 1;
+            }
+        }
+        // Those whose passwords are checked at the same time may slip through.
+        assert!((10..=12).contains(&answered), "{answered} guesses");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn keys_and_customers_outlive_a_restart() {
     for db in testing::databases("restart", &MIGRATIONS).await {
@@ -178,6 +199,31 @@ async fn keys_and_customers_outlive_a_restart() {
             running.stop().await.unwrap();
         }
         assert_eq!(seen[0], seen[1]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_key_is_shown_before_it_signs() {
+    for db in testing::databases("rotation", &MIGRATIONS).await {
+        let mut shown = Vec::new();
+        // The first key is made, grows too old, and then the second has been shown for long enough.
+        for hours in [0, 31 * 24, 3] {
+            let db = service_kit::Db::open(db.url(), &MIGRATIONS).await.unwrap();
+            let older = "UPDATE signing_key SET create_time = create_time - $1";
+            let past = hours * 3_600_000_000_i64;
+            db.execute(older, service_kit::params![past]).await.unwrap();
+            let server = accounts::server(db, issuer(), None).await.unwrap();
+            let running = testing::spawn(|listener, token| server.serve(listener, token)).await;
+            let keys = keys(&AccountServiceClient::new(running.upstream())).await;
+            shown.push(keys.into_iter().map(|key| key.kid).collect::<Vec<_>>());
+            running.stop().await.unwrap();
+        }
+        let [alone, announced, rotated] = &shown[..] else {
+            panic!("{shown:?}");
+        };
+        assert_eq!((alone.len(), announced.len(), rotated.len()), (1, 2, 2));
+        assert_eq!(alone[0], announced[0], "the old key still signs");
+        assert_eq!(rotated[0], announced[1], "the new key signs");
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{
 
 /// How often waiting mails are looked for without being told.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How long a mail belongs to the replica that sends it; longer than a mail server may take.
+const CLAIM: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
@@ -43,6 +45,11 @@ async fn send_due(
     for waiting in store.due(time::now_micros()).await? {
         if token.is_cancelled() {
             return Ok(());
+        }
+        let until = time::now_micros() + time::micros(CLAIM);
+        if !store.claim(&waiting, until).await? {
+            // Another replica sends it.
+            continue;
         }
         match mailer.send(&waiting.letter).await {
             Ok(()) => {

@@ -20,6 +20,8 @@ pub struct Waiting {
     pub letter: Letter,
     /// How often sending failed.
     pub attempts: i64,
+    /// Since when it is due.
+    due: i64,
 }
 
 /// A row of `mail`.
@@ -34,6 +36,7 @@ pub struct MailRow {
     pub queue_time: i64,
     pub send_time: Option<i64>,
     pub attempts: i64,
+    pub next_attempt_time: i64,
 }
 
 /// Queues the one mail about an order; does nothing if there is one.
@@ -75,12 +78,13 @@ impl Store {
     ///
     /// If the database does not answer.
     pub async fn due(&self, now: i64) -> Result<Vec<Waiting>, StoreError> {
-        let sql = "SELECT id, order_name, recipient, subject, body, queue_time, send_time, attempts \
-                   FROM mail WHERE send_time IS NULL AND next_attempt_time <= $1 \
+        let sql = "SELECT id, order_name, recipient, subject, body, queue_time, send_time, attempts, \
+                   next_attempt_time FROM mail WHERE send_time IS NULL AND next_attempt_time <= $1 \
                    ORDER BY next_attempt_time LIMIT 50";
         let rows: Vec<MailRow> = self.db.fetch_all(sql, params![now]).await?;
         let waiting = rows.into_iter().map(|row| Waiting {
             attempts: row.attempts,
+            due: row.next_attempt_time,
             letter: Letter {
                 id: row.id,
                 recipient: row.recipient,
@@ -89,6 +93,18 @@ impl Store {
             },
         });
         Ok(waiting.collect())
+    }
+
+    /// Takes a mail that is due for oneself until `until`; says whether nobody else was faster.
+    ///
+    /// # Errors
+    ///
+    /// If the database does not answer.
+    pub async fn claim(&self, waiting: &Waiting, until: i64) -> Result<bool, StoreError> {
+        let sql = "UPDATE mail SET next_attempt_time = $3 \
+                   WHERE id = $1 AND next_attempt_time = $2 AND send_time IS NULL";
+        let values = params![&waiting.letter.id, waiting.due, until];
+        Ok(self.db.execute(sql, values).await? == 1)
     }
 
     /// Notes that a mail was sent.
@@ -123,8 +139,8 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<MailRow>, StoreError> {
         let (time, id) = after.unwrap_or((i64::MAX, String::new()));
-        let sql = "SELECT id, order_name, recipient, subject, body, queue_time, send_time, attempts \
-                   FROM mail WHERE customer = $1 AND (queue_time, id) < ($2, $3) \
+        let sql = "SELECT id, order_name, recipient, subject, body, queue_time, send_time, attempts, \
+                   next_attempt_time FROM mail WHERE customer = $1 AND (queue_time, id) < ($2, $3) \
                    ORDER BY queue_time DESC, id DESC LIMIT $4";
         self.db
             .fetch_all(sql, params![customer, time, id, limit])

@@ -235,6 +235,29 @@ async fn mails_go_out_by_smtp_and_a_refusal_is_tried_again() {
     }
 }
 
+#[tokio::test]
+async fn two_replicas_send_each_mail_once() {
+    for db in testing::databases("replicas", &MIGRATIONS).await {
+        let (url, mut taken) = smtp_server().await;
+        let mut running = Vec::new();
+        for _ in 0..2 {
+            let db = Db::open(db.url(), &MIGRATIONS).await.unwrap();
+            let mailer = SmtpMailer::new(&url, "Shop <shop@sockshop.example>").unwrap();
+            let server = notifications::server(db, orders().await, mailer);
+            running.push(testing::spawn(|listener, token| server.serve(listener, token)).await);
+        }
+        thirty_sent(running[0].upstream()).await;
+        for replica in running {
+            replica.stop().await.unwrap();
+        }
+        let mut count = 0;
+        while taken.try_recv().is_ok() {
+            count += 1;
+        }
+        assert_eq!(count, 30);
+    }
+}
+
 #[test]
 fn a_broken_configuration_is_named() {
     let error = SmtpMailer::new("ftp://x", "shop@x.example").unwrap_err();
