@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use service_kit::{Args, Db};
+use service_kit::{Args, Db, db::Durability};
 
 /// Shopping carts of guests and customers.
 #[derive(clap::Parser)]
@@ -18,7 +18,8 @@ struct Cli {
 fn main() -> ExitCode {
     service_kit::run("carts", |cli: Cli, token| async move {
         let catalogue = service_kit::upstream::upstream(&cli.catalogue, &cli.kit)?;
-        let db = Db::open(&cli.kit.database_url("carts"), &carts::MIGRATIONS).await?;
+        let url = cli.kit.database_url("carts");
+        let db = Db::open_with(&url, &carts::MIGRATIONS, Durability::Process).await?;
         carts::server(db, catalogue).run(&cli.kit, token).await
     })
 }

@@ -43,7 +43,8 @@ impl Carts {
             .catalogue
             .clone()
             .batch_get_variants(request)
-            .await?
+            .await
+            .map_err(catalogue_error)?
             .into_inner();
         let found = answer.variants.into_iter().next();
         let found = found.ok_or_else(|| status::not_found(variant))?;
@@ -215,6 +216,19 @@ impl CartService for Carts {
         }
         Ok(Response::new(TakeOrderedLinesResponse {}))
     }
+}
+
+/// What the caller is told when the catalogue refuses: whatever comes from the mesh between is nobody
+/// else's business.
+fn catalogue_error(refusal: Status) -> Status {
+    if status::reason(&refusal).as_deref() == Some("VARIANT_NOT_FOUND") {
+        return refusal;
+    }
+    tracing::warn!(
+        error = &refusal as &dyn std::error::Error,
+        "catalogue does not answer"
+    );
+    status::unavailable("CATALOGUE_UNAVAILABLE", "the catalogue does not answer")
 }
 
 /// The id of a customer's own cart.

@@ -26,20 +26,25 @@ pub struct StoredCart {
     pub update_time: i64,
 }
 
+/// A cart and one of its lines, or none.
 #[derive(sqlx::FromRow)]
-struct LineRow {
-    line_id: String,
-    variant: String,
-    title: String,
-    detail: String,
-    quantity: i64,
-    unit_price: i64,
-    currency: String,
+struct CartRow {
+    owner: Option<String>,
+    update_time: i64,
+    line_id: Option<String>,
+    variant: Option<String>,
+    title: Option<String>,
+    detail: Option<String>,
+    quantity: Option<i64>,
+    unit_price: Option<i64>,
+    currency: Option<String>,
 }
 
-const CART: &str = "SELECT owner, update_time FROM cart WHERE id = $1";
-const LINES: &str = "SELECT line_id, variant, title, detail, quantity, unit_price, currency \
-                     FROM cart_line WHERE cart_id = $1 ORDER BY position";
+/// One statement, so that it sees one state of the cart without a transaction.
+const CART: &str = "SELECT c.owner, c.update_time, l.line_id, l.variant, l.title, l.detail, \
+                    l.quantity, l.unit_price, l.currency \
+                    FROM cart c LEFT JOIN cart_line l ON l.cart_id = c.id \
+                    WHERE c.id = $1 ORDER BY l.position";
 
 impl Store {
     /// Uses a database whose schema is up to date.
@@ -62,9 +67,8 @@ impl Store {
     ///
     /// If the database does not answer.
     pub async fn cart(&self, id: &str) -> Result<Option<StoredCart>, StoreError> {
-        // One snapshot: two statements could see the lines of a later change.
-        let mut tx = self.db.begin().await?;
-        cart(&mut tx, id).await
+        let rows = self.db.fetch_all(CART, params![id]).await?;
+        Ok(stored_cart(id, rows))
     }
 
     /// Removes guests' carts that were last changed before `time`; returns how many.
@@ -92,28 +96,32 @@ impl Store {
 ///
 /// If the database does not answer.
 pub async fn cart(tx: &mut Tx, id: &str) -> Result<Option<StoredCart>, StoreError> {
-    let Some((owner, update_time)) = tx.fetch_optional(CART, params![id]).await? else {
-        return Ok(None);
-    };
-    let rows: Vec<LineRow> = tx.fetch_all(LINES, params![id]).await?;
-    let lines = rows.into_iter().filter_map(|row| {
-        // Only this file writes prices, from valid ones.
-        let unit_price = Money::from_stored(row.unit_price, &row.currency).ok()?;
-        Some(Line {
-            id: row.line_id,
-            variant: row.variant,
-            title: row.title,
-            detail: row.detail,
-            quantity: row.quantity,
-            unit_price,
-        })
-    });
-    Ok(Some(StoredCart {
+    let rows = tx.fetch_all(CART, params![id]).await?;
+    Ok(stored_cart(id, rows))
+}
+
+fn stored_cart(id: &str, rows: Vec<CartRow>) -> Option<StoredCart> {
+    let first = rows.first()?;
+    let (owner, update_time) = (first.owner.clone(), first.update_time);
+    Some(StoredCart {
         id: id.to_owned(),
         owner,
-        lines: lines.collect(),
+        lines: rows.into_iter().filter_map(line).collect(),
         update_time,
-    }))
+    })
+}
+
+/// The line of a row; an empty cart has one row without.
+fn line(row: CartRow) -> Option<Line> {
+    Some(Line {
+        id: row.line_id?,
+        variant: row.variant?,
+        title: row.title?,
+        detail: row.detail?,
+        quantity: row.quantity?,
+        // Only this file writes prices, from valid ones.
+        unit_price: Money::from_stored(row.unit_price?, &row.currency?).ok()?,
+    })
 }
 
 /// Writes a cart with all its lines, and its time of change.

@@ -28,6 +28,7 @@ type Client = CartServiceClient<Upstream>;
 
 const A: &str = "products/p/variants/a";
 const B: &str = "products/p/variants/b";
+const FORBIDDEN: &str = "products/p/variants/forbidden";
 const ADA: Option<&str> = Some("customers/ada");
 const EVE: Option<&str> = Some("customers/eve");
 
@@ -41,6 +42,11 @@ impl CatalogueService for Prices {
         request: Request<BatchGetVariantsRequest>,
     ) -> Result<Response<BatchGetVariantsResponse>, Status> {
         let variant = |name: String| {
+            if name == FORBIDDEN {
+                return Err(Status::permission_denied(
+                    "the mesh lets carts not call this",
+                ));
+            }
             let cents = [A, B].iter().position(|known| *known == name);
             let cents = cents.ok_or_else(|| status::not_found(&name))?;
             let price = Money {
@@ -319,4 +325,29 @@ async fn what_the_catalogue_does_not_know_is_refused() {
         assert_eq!(reason(&status), "CART_FULL");
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_lies_between_carts_and_the_catalogue_stays_there() {
+    on_each_database("between", async |client| {
+        let cart = create(&client, ADA).await;
+        let status = add(&client, ADA, &cart, FORBIDDEN, 1).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+        assert_eq!(
+            status::reason(&status).as_deref(),
+            Some("CATALOGUE_UNAVAILABLE")
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reading_a_cart_does_not_wait_for_writers() {
+    for db in testing::databases("readers", &MIGRATIONS).await {
+        let store = carts::Store::new((*db).clone());
+        let writer = store.begin().await.unwrap();
+        let read = tokio::time::timeout(std::time::Duration::from_secs(2), store.cart("x")).await;
+        assert_eq!(read.expect("no turn is waited for").unwrap(), None);
+        drop(writer);
+    }
 }
