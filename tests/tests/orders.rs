@@ -28,8 +28,8 @@ fn minor(money: &Value) -> i64 {
 async fn ledger(shop: &Shop, order: &str) -> Vec<(String, i64)> {
     let database = shop.database("payments").await.unwrap();
     let rows = sqlx::query(
-        "SELECT account, CAST(SUM(minor_units) AS BIGINT) AS balance FROM ledger_entries \
-         WHERE payment IN (SELECT id FROM payments WHERE order_name = $1) \
+        "SELECT account, CAST(SUM(minor_units) AS BIGINT) AS balance FROM ledger_entry \
+         WHERE payment IN (SELECT id FROM payment WHERE order_name = $1) \
          GROUP BY account ORDER BY account",
     )
     .bind(order)
@@ -45,7 +45,7 @@ async fn ledger_total(shop: &Shop) -> (i64, i64) {
     let database = shop.database("payments").await.unwrap();
     let row = sqlx::query(
         "SELECT COUNT(*) AS entries, CAST(COALESCE(SUM(minor_units), 0) AS BIGINT) AS total \
-         FROM ledger_entries",
+         FROM ledger_entry",
     )
     .fetch_one(&database)
     .await

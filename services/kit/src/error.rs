@@ -2,8 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic::Status;
 
 use crate::status;
 
@@ -106,8 +105,7 @@ impl From<StoreError> for Status {
                     error = &error as &dyn std::error::Error,
                     "store unavailable"
                 );
-                let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(200)));
-                Status::with_error_details(Code::Unavailable, "store is unavailable", details)
+                status::unavailable("STORE_UNAVAILABLE", "store is unavailable")
             }
             StoreError::UniqueViolation(_) => {
                 tracing::warn!(

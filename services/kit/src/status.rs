@@ -1,13 +1,15 @@
 //! Statuses with the details that callers act upon: `google.rpc.ErrorInfo` with the domain
 //! `sockshop`, and `google.rpc.BadRequest` for fields.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// The domain of every reason that a service gives.
 pub const ERROR_DOMAIN: &str = "sockshop";
+/// When callers should come back to what is unavailable.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Any code with a reason (`UPPER_SNAKE_CASE`) and facts about it. No secrets in either.
 pub fn error_info<'a>(
@@ -83,14 +85,16 @@ pub fn aborted(reason: &str, message: impl Into<String>) -> Status {
     error_info(Code::Aborted, reason, message, [])
 }
 
+/// `UNAVAILABLE` with a reason: try again, after a moment.
+pub fn unavailable(reason: &str, message: impl Into<String>) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
 /// `UNAUTHENTICATED` with a reason.
 pub fn unauthenticated(reason: &str, message: impl Into<String>) -> Status {
     error_info(Code::Unauthenticated, reason, message, [])
-}
-
-/// `PERMISSION_DENIED` with a reason.
-pub fn permission_denied(reason: &str, message: impl Into<String>) -> Status {
-    error_info(Code::PermissionDenied, reason, message, [])
 }
 
 /// `INTERNAL`: our bug. The caller learns nothing more; log the cause before.

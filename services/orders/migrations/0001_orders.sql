@@ -1,5 +1,5 @@
 -- Orders with the durable log of their saga: the columns from `step` on say what is to be done next
--- and what is known of the steps before.
+-- and what is known of the steps before. Plural, as no other table: `order` is a word of SQL.
 CREATE TABLE orders (
     id TEXT NOT NULL PRIMARY KEY,
     customer TEXT NOT NULL,

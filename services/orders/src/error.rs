@@ -1,12 +1,15 @@
 //! Everything that can go wrong, and what callers are told of it.
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
 use service_kit::{StoreError, status};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
-use crate::{order::Unsellable, saga::Rejection};
+use crate::{
+    order::Unsellable,
+    saga::{Rejection, Shortage},
+};
 
 /// Why an order could not be placed or read.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +30,7 @@ pub enum OrderError {
     #[error("the catalogue does not answer")]
     Catalogue(#[source] Status),
     /// The order was placed and could not be sold.
-    #[error("`{order}` was rejected: {}", rejected_because(*.why))]
+    #[error("`{order}` was rejected: {}", rejected_because(.why))]
     Rejected {
         /// `orders/{order}`.
         order: String,
@@ -39,14 +42,18 @@ pub enum OrderError {
     Store(#[from] StoreError),
 }
 
-fn rejected_because(why: Rejection) -> &'static str {
-    match why {
-        Rejection::OutOfStock => "too few units are left",
+fn rejected_because(why: &Rejection) -> String {
+    let text = match why {
+        Rejection::OutOfStock(Some(Shortage { variant, available })) => {
+            return format!("only {available} units of `{variant}` are left");
+        }
+        Rejection::OutOfStock(None) => "too few units are left",
         Rejection::CardDeclined => "the card was declined",
         Rejection::CardTokenNotFound => "the card token does not exist",
         Rejection::CardTokenExpired => "the card token has expired",
         Rejection::PaymentTimedOut => "the payment did not come through in time",
-    }
+    };
+    text.to_owned()
 }
 
 impl From<OrderError> for Status {
@@ -54,10 +61,7 @@ impl From<OrderError> for Status {
         let message = error.to_string();
         match error {
             OrderError::NotFound(name) => status::not_found(&name),
-            OrderError::RequestIdReused(id) => {
-                let facts = [("requestId", id.as_str())];
-                status::error_info(Code::InvalidArgument, "REQUEST_ID_REUSED", message, facts)
-            }
+            OrderError::RequestIdReused(id) => status::request_id_reused(&id),
             OrderError::Unsellable(Unsellable::Repeated(index)) => status::invalid(
                 format!("order.lines[{index}].variant"),
                 "must not be the variant of another line",
@@ -79,16 +83,16 @@ impl From<OrderError> for Status {
             }
             OrderError::Catalogue(ref refusal) => {
                 tracing::warn!(error = refusal as &dyn Error, "catalogue does not answer");
-                let mut details = ErrorDetails::with_error_info(
-                    "CATALOGUE_UNAVAILABLE",
-                    status::ERROR_DOMAIN,
-                    [],
-                );
-                details.set_retry_info(Some(Duration::from_millis(500)));
-                Status::with_error_details(Code::Unavailable, message, details)
+                status::unavailable("CATALOGUE_UNAVAILABLE", message)
             }
             OrderError::Rejected { order, why } => {
-                status::failed_precondition(why.reason(), message, [("order", order.as_str())])
+                let mut facts = vec![("order", order)];
+                let reason = why.reason();
+                if let Rejection::OutOfStock(Some(Shortage { variant, available })) = why {
+                    facts.extend([("variant", variant), ("available", available.to_string())]);
+                }
+                let facts = facts.iter().map(|(name, fact)| (*name, fact.as_str()));
+                status::failed_precondition(reason, message, facts)
             }
             OrderError::Store(store) => store.into(),
         }

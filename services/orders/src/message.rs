@@ -25,6 +25,7 @@ pub fn order(order: &Order) -> pb::Order {
     let rejection = order
         .saga
         .rejection
+        .as_ref()
         .filter(|_| order.saga.state == State::Rejected);
     pb::Order {
         name: order.name(),

@@ -18,11 +18,12 @@ use contracts::sockshop::{
 };
 use service_kit::{Money, Upstream, status};
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{
     error::OrderError,
     order::{Item, Offer, Order},
-    saga::{Cause, Outcome, Rejection, Step},
+    saga::{Cause, Outcome, Rejection, Shortage, Step},
 };
 
 /// Channels to the peers, by the name each has in the contracts' folders.
@@ -212,7 +213,9 @@ fn named(name: Option<String>, outcome: impl FnOnce(String) -> Outcome) -> Outco
 fn meaning(step: Step, refusal: &Status) -> Outcome {
     let reason = status::reason(refusal).unwrap_or_default();
     match (step, reason.as_str()) {
-        (Step::Reserve, "OUT_OF_STOCK") => Outcome::Refused(Rejection::OutOfStock),
+        (Step::Reserve, "OUT_OF_STOCK") => {
+            Outcome::Refused(Rejection::OutOfStock(shortage(refusal)))
+        }
         (Step::Authorize, "CARD_DECLINED") => Outcome::Refused(Rejection::CardDeclined),
         (Step::Authorize, "CARD_TOKEN_NOT_FOUND") => Outcome::Refused(Rejection::CardTokenNotFound),
         (Step::Authorize, "CARD_TOKEN_EXPIRED") => Outcome::Refused(Rejection::CardTokenExpired),
@@ -220,7 +223,7 @@ fn meaning(step: Step, refusal: &Status) -> Outcome {
         (Step::Authorize, "AUTHORIZATION_VOIDED") => Outcome::Refused(Rejection::PaymentTimedOut),
         (Step::Authorize, "PROVIDER_UNAVAILABLE") => Outcome::Unknown(Cause::Provider),
         (Step::Confirm, "RESERVATION_GONE" | "RESERVATION_NOT_FOUND") => {
-            Outcome::Refused(Rejection::OutOfStock)
+            Outcome::Refused(Rejection::OutOfStock(None))
         }
         (Step::Capture, "PAYMENT_NOT_AUTHORIZED" | "PAYMENT_NOT_FOUND") => {
             Outcome::Refused(Rejection::PaymentTimedOut)
@@ -247,6 +250,15 @@ fn meaning(step: Step, refusal: &Status) -> Outcome {
             }
         }
     }
+}
+
+/// What inventory says of the line that it could not reserve.
+fn shortage(refusal: &Status) -> Option<Shortage> {
+    let mut facts = refusal.get_details_error_info()?.metadata;
+    Some(Shortage {
+        variant: facts.remove("variant")?,
+        available: facts.get("available")?.parse().ok()?,
+    })
 }
 
 fn variant_error(refusal: Status) -> OrderError {

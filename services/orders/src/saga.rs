@@ -88,11 +88,11 @@ impl Step {
 }
 
 /// Why an order is rejected, as the contract names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Rejection {
-    /// A variant has too few units.
-    OutOfStock,
+    /// A variant has too few units; which one, if the peer said so.
+    OutOfStock(Option<Shortage>),
     /// The card's bank said no.
     CardDeclined,
     /// There is no such token for this customer.
@@ -103,11 +103,20 @@ pub enum Rejection {
     PaymentTimedOut,
 }
 
+/// What there is too little of.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Shortage {
+    /// `products/{product}/variants/{variant}`.
+    pub variant: String,
+    /// How many units there were.
+    pub available: u32,
+}
+
 impl Rejection {
     /// The reason in `ErrorInfo` and in the order.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
-            Self::OutOfStock => "OUT_OF_STOCK",
+            Self::OutOfStock(_) => "OUT_OF_STOCK",
             Self::CardDeclined => "CARD_DECLINED",
             Self::CardTokenNotFound => "CARD_TOKEN_NOT_FOUND",
             Self::CardTokenExpired => "CARD_TOKEN_EXPIRED",

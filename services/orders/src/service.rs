@@ -103,9 +103,9 @@ impl OrderServiceApi for Orders {
             Err(_) => self.own(customer.name(), &order.name()).await?,
         };
         if order.saga.state == State::Rejected {
+            let name = order.name();
             let why = order.saga.rejection.unwrap_or(Rejection::PaymentTimedOut);
-            let order = order.name();
-            return Err(OrderError::Rejected { order, why }.into());
+            return Err(OrderError::Rejected { order: name, why }.into());
         }
         let order = Some(message::order(&order));
         Ok(Response::new(pb::PlaceOrderResponse { order }))

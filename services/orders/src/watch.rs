@@ -8,7 +8,7 @@ use contracts::sockshop::orders::v1::WatchOrderResponse;
 use futures::{Stream, stream};
 use service_kit::{CancellationToken, StoreError, status};
 use tokio::sync::broadcast::{self, error::RecvError};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{message, order::Order, store::Store};
 
@@ -71,7 +71,7 @@ impl Watch {
                 () = told(&mut self.changes, &self.order.id) => {}
                 () = self.drain.cancelled() => {
                     let message = "this replica ends; watch again";
-                    return Some((Err(status::error_info(Code::Unavailable, "DRAINING", message, [])), None));
+                    return Some((Err(status::unavailable("DRAINING", message)), None));
                 }
             }
             match self.store.order(&self.order.id).await {

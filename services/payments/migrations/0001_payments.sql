@@ -1,5 +1,5 @@
 -- What stands for a card. The number and the verification code are not here, nor anything made of them.
-CREATE TABLE card_tokens (
+CREATE TABLE card_token (
     id TEXT NOT NULL PRIMARY KEY,
     customer TEXT NOT NULL,
     provider_token TEXT NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE card_tokens (
 
 -- One row per authorization that was asked for, whatever became of it. A row in stage `closed` with
 -- empty texts keeps the request id of an authorization that was given up before it arrived.
-CREATE TABLE payments (
+CREATE TABLE payment (
     id TEXT NOT NULL PRIMARY KEY,
     request_id TEXT NOT NULL UNIQUE,
     order_name TEXT NOT NULL,
@@ -33,7 +33,7 @@ CREATE TABLE payments (
 );
 
 -- Double entry, append-only: the store adds triggers that refuse changes.
-CREATE TABLE ledger_entries (
+CREATE TABLE ledger_entry (
     sequence BIGINT NOT NULL PRIMARY KEY,
     movement TEXT NOT NULL,
     payment TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE ledger_entries (
 );
 
 -- The books of the local payment provider, which the service reads only through the provider.
-CREATE TABLE local_provider_holds (
+CREATE TABLE local_provider_hold (
     key TEXT NOT NULL PRIMARY KEY,
     currency TEXT NOT NULL,
     minor_units BIGINT NOT NULL,

@@ -70,12 +70,7 @@ impl From<PaymentError> for Status {
         match &error {
             E::Card(card) => invalid_card(*card),
             E::Invalid { field, reason } => status::invalid(*field, reason),
-            E::RequestIdReused(id) => status::error_info(
-                Code::InvalidArgument,
-                "REQUEST_ID_REUSED",
-                message,
-                [("requestId", id.as_str())],
-            ),
+            E::RequestIdReused(id) => status::request_id_reused(id),
             E::CardTokenNotFound(name) => status::not_found_because("CARD_TOKEN_NOT_FOUND", name),
             E::CardTokenExpired(name) => failed("CARD_TOKEN_EXPIRED", "cardToken", name),
             E::CardDeclined => status::failed_precondition("CARD_DECLINED", message, []),
@@ -86,7 +81,7 @@ impl From<PaymentError> for Status {
             E::NotCaptured(name) => failed("PAYMENT_NOT_CAPTURED", "payment", name),
             E::ProviderTimeout | E::Provider(_) => {
                 tracing::warn!(error = &error as &dyn Error, "payment provider failed");
-                status::error_info(Code::Unavailable, "PROVIDER_UNAVAILABLE", message, [])
+                status::unavailable("PROVIDER_UNAVAILABLE", message)
             }
             E::Store(_) => match error {
                 E::Store(store) => store.into(),

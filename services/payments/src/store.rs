@@ -18,7 +18,7 @@ use rows::{CardTokenRow, PaymentRow};
 
 const PAYMENT: &str = "SELECT id, request_id, order_name, customer, card_token, provider_token, \
                        currency, minor_units, card_brand, card_last_four, stage, refund_request_id, \
-                       create_time FROM payments";
+                       create_time FROM payment";
 
 /// The service's database. Cloning gives the same one.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Store {
     ///
     /// As any change.
     pub async fn add_card_token(&self, token: &CardToken) -> Result<(), StoreError> {
-        let sql = "INSERT INTO card_tokens (id, customer, provider_token, brand, last_four, \
+        let sql = "INSERT INTO card_token (id, customer, provider_token, brand, last_four, \
                    expiry_month, expiry_year, create_time, expire_time) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let values = params![
@@ -97,7 +97,7 @@ impl Store {
     /// As any read.
     pub async fn card_token(&self, id: &str) -> Result<Option<CardToken>, StoreError> {
         let sql = "SELECT id, customer, provider_token, brand, last_four, expiry_month, expiry_year, \
-                   expire_time FROM card_tokens WHERE id = $1";
+                   expire_time FROM card_token WHERE id = $1";
         let row = self
             .db
             .fetch_optional::<CardTokenRow>(sql, params![id])
@@ -183,7 +183,7 @@ impl Store {
         what: Option<(&Demand, &Instrument)>,
         stage: Stage,
     ) -> Result<Payment, StoreError> {
-        let sql = "INSERT INTO payments (id, request_id, order_name, customer, card_token, \
+        let sql = "INSERT INTO payment (id, request_id, order_name, customer, card_token, \
                    provider_token, currency, minor_units, card_brand, card_last_four, stage, \
                    create_time, update_time) \
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) \
@@ -234,7 +234,7 @@ impl Store {
                 ledger::append(&mut tx, &payment.id, *movement, demand.amount, now).await?;
             }
         }
-        let sql = "UPDATE payments SET stage = $1, refund_request_id = $2, update_time = $3 \
+        let sql = "UPDATE payment SET stage = $1, refund_request_id = $2, update_time = $3 \
                    WHERE request_id = $4";
         let values = params![
             stage.as_str(),

@@ -130,13 +130,8 @@ impl Tail {
     async fn next(mut self) -> Option<(Item, Option<Self>)> {
         loop {
             if self.outbox.drain.is_cancelled() {
-                let draining = status::error_info(
-                    Code::Unavailable,
-                    "DRAINING",
-                    "this replica ends; stream again",
-                    [],
-                );
-                return Some((Err(draining), None));
+                let message = "this replica ends; stream again";
+                return Some((Err(status::unavailable("DRAINING", message)), None));
             }
             if Instant::now() >= self.old {
                 return None;

@@ -100,7 +100,7 @@ impl http_body::Body for CallBody {
                     .as_mut()
                     .is_some_and(|closed| closed.as_mut().poll(context).is_ready())
                 {
-                    let status = Status::unavailable("the service drains");
+                    let status = status::unavailable("DRAINING", "this replica ends; ask again");
                     return Poll::Ready(Some(Ok(self.end(&status))));
                 }
                 Poll::Pending

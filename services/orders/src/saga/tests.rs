@@ -48,11 +48,11 @@ fn good_order_is_paid_and_then_leaves_the_cart() {
 
 #[test]
 fn out_of_stock_rejects_with_nothing_to_give_back() {
-    let (steps, saga) = run([Outcome::Refused(Rejection::OutOfStock)]);
+    let (steps, saga) = run([Outcome::Refused(Rejection::OutOfStock(None))]);
     assert_eq!(steps, [Step::Reserve, Step::Done]);
     assert_eq!(
         (saga.state, saga.rejection),
-        (State::Rejected, Some(Rejection::OutOfStock))
+        (State::Rejected, Some(Rejection::OutOfStock(None)))
     );
 }
 
@@ -92,7 +92,7 @@ fn absent_payment_service_is_waited_for_a_minute() {
 
 #[test]
 fn lost_reservation_voids_the_payment() {
-    let gone = Outcome::Refused(Rejection::OutOfStock);
+    let gone = Outcome::Refused(Rejection::OutOfStock(None));
     let (steps, saga) = run([reserved(), authorized(), gone, Outcome::Done, Outcome::Done]);
     assert_eq!(steps[3..], [Step::Void, Step::Release, Step::Done]);
     assert_eq!(saga.state, State::Rejected);
@@ -226,7 +226,7 @@ impl Peers {
                     reserved(),
                 );
                 if !self.stock_reserved {
-                    done(self, Refused(Rejection::OutOfStock));
+                    done(self, Refused(Rejection::OutOfStock(None)));
                 }
             }
             Step::Authorize => {
@@ -255,7 +255,7 @@ impl Peers {
                             stock_reserved: false,
                             ..self
                         },
-                        Refused(Rejection::OutOfStock),
+                        Refused(Rejection::OutOfStock(None)),
                     );
                 }
             }

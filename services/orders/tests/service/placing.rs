@@ -97,7 +97,12 @@ async fn rejected_order_gives_everything_back_and_keeps_its_answer() {
             let refused = world.place(request.clone()).await.unwrap_err();
             assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
             assert_eq!(reason(&refused), expected);
-            let name = refused.get_details_error_info().unwrap().metadata["order"].clone();
+            let facts = refused.get_details_error_info().unwrap().metadata;
+            if expected == "OUT_OF_STOCK" {
+                assert_eq!(facts["variant"], "products/merino/variants/36-40-navy");
+                assert_eq!(facts["available"], "10");
+            }
+            let name = facts["order"].clone();
             let order = world.order(&name).await;
             assert_eq!(
                 (order.state(), order.rejection_reason.as_str()),
@@ -105,7 +110,11 @@ async fn rejected_order_gives_everything_back_and_keeps_its_answer() {
             );
             let again = world.place(request).await.unwrap_err();
             assert_eq!(again.message(), refused.message());
-            assert_eq!(again.details(), refused.details());
+            let repeated = again.get_details_error_info().unwrap();
+            assert_eq!(
+                (repeated.reason.as_str(), repeated.metadata),
+                (expected, facts)
+            );
         }
         assert_eq!(world.events().await.len(), 5);
         {

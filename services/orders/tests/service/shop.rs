@@ -151,7 +151,10 @@ impl Books {
                 return Err(status::failed_precondition(
                     "OUT_OF_STOCK",
                     "too few units",
-                    [],
+                    [
+                        ("variant", "products/merino/variants/36-40-navy"),
+                        ("available", self.stock.to_string().as_str()),
+                    ],
                 ));
             }
             self.stock -= units;

@@ -29,16 +29,16 @@ pub struct Entry {
 pub(super) async fn refuse_changes(db: &Db) -> Result<(), StoreError> {
     let statements: &[&'static str] = match db.kind() {
         "sqlite" => &[
-            "CREATE TRIGGER IF NOT EXISTS ledger_never_changes BEFORE UPDATE ON ledger_entries \
+            "CREATE TRIGGER IF NOT EXISTS ledger_never_changes BEFORE UPDATE ON ledger_entry \
              BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
-            "CREATE TRIGGER IF NOT EXISTS ledger_never_shrinks BEFORE DELETE ON ledger_entries \
+            "CREATE TRIGGER IF NOT EXISTS ledger_never_shrinks BEFORE DELETE ON ledger_entry \
              BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
         ],
         _ => &[
             "CREATE OR REPLACE FUNCTION refuse_ledger_change() RETURNS trigger LANGUAGE plpgsql AS \
              $$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$",
             "CREATE OR REPLACE TRIGGER ledger_never_changes \
-             BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entries \
+             BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entry \
              FOR EACH STATEMENT EXECUTE FUNCTION refuse_ledger_change()",
         ],
     };
@@ -58,7 +58,7 @@ pub(super) async fn append(
     amount: Money,
     now: i64,
 ) -> Result<(), StoreError> {
-    let last = "SELECT CAST(COALESCE(MAX(sequence), 0) AS BIGINT) FROM ledger_entries";
+    let last = "SELECT CAST(COALESCE(MAX(sequence), 0) AS BIGINT) FROM ledger_entry";
     let (mut sequence,) = tx.fetch_one::<(i64,)>(last, params![]).await?;
     let id = ids::new_id();
     let currency = amount.currency().to_string();
@@ -73,7 +73,7 @@ pub(super) async fn append(
     }
     for (account, minor_units) in entries {
         sequence += 1;
-        let sql = "INSERT INTO ledger_entries (sequence, movement, payment, account, currency, \
+        let sql = "INSERT INTO ledger_entry (sequence, movement, payment, account, currency, \
                    minor_units, create_time) VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let values = params![
             sequence,
@@ -91,6 +91,6 @@ pub(super) async fn append(
 
 pub(super) async fn page(db: &Db, after: i64, limit: i64) -> Result<Vec<Entry>, StoreError> {
     let sql = "SELECT sequence, movement, payment, account, currency, minor_units, create_time \
-               FROM ledger_entries WHERE sequence > $1 ORDER BY sequence LIMIT $2";
+               FROM ledger_entry WHERE sequence > $1 ORDER BY sequence LIMIT $2";
     db.fetch_all(sql, params![after, limit]).await
 }

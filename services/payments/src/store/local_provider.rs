@@ -80,7 +80,7 @@ impl Store {
         minor_units: i64,
         state: HoldState,
     ) -> Result<HoldState, StoreError> {
-        let sql = "INSERT INTO local_provider_holds (key, currency, minor_units, state, update_time) \
+        let sql = "INSERT INTO local_provider_hold (key, currency, minor_units, state, update_time) \
                    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key) DO NOTHING";
         let values = params![key, currency, minor_units, state.as_str(), now_micros()];
         let mut tx = self.db().begin().await?;
@@ -102,7 +102,7 @@ impl Store {
         from: HoldState,
         to: HoldState,
     ) -> Result<Option<HoldState>, StoreError> {
-        let sql = "UPDATE local_provider_holds SET state = $1, update_time = $2 \
+        let sql = "UPDATE local_provider_hold SET state = $1, update_time = $2 \
                    WHERE key = $3 AND state = $4";
         let values = params![to.as_str(), now_micros(), key, from.as_str()];
         let mut tx = self.db().begin().await?;
@@ -114,7 +114,7 @@ impl Store {
 }
 
 async fn read(tx: &mut Tx, key: &str) -> Result<Option<HoldState>, StoreError> {
-    let sql = "SELECT state FROM local_provider_holds WHERE key = $1";
+    let sql = "SELECT state FROM local_provider_hold WHERE key = $1";
     let row = tx.fetch_optional::<(String,)>(sql, params![key]).await?;
     row.map(|(state,)| HoldState::parse(&state)).transpose()
 }

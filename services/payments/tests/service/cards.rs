@@ -82,7 +82,7 @@ async fn token_ends_after_half_an_hour() {
     for world in worlds("token_ends").await {
         let token = tokenize(&world, "customers/1", card(NUMBER)).await.unwrap();
         world
-            .execute("UPDATE card_tokens SET expire_time = expire_time - 1800000000")
+            .execute("UPDATE card_token SET expire_time = expire_time - 1800000000")
             .await;
         let id = token.name.strip_prefix("cardTokens/").unwrap();
         let refused = world.authorize(world.demand(id)).await.unwrap_err();
@@ -155,7 +155,7 @@ async fn neither_number_nor_code_is_in_any_file_or_log() {
             assert!(!holds(&bytes, "Ada Lovelace"), "{}", file.display());
         }
         // Four digits may be part of any id or time, so only the other columns are searched for them.
-        let sql = "SELECT customer || provider_token || brand || last_four FROM card_tokens";
+        let sql = "SELECT customer || provider_token || brand || last_four FROM card_token";
         let rows = world.db.fetch_all::<(String,)>(sql, vec![]).await.unwrap();
         assert_eq!(rows, [("customers/1local-succeedsvisa4242".to_owned(),)]);
         world.stop().await;

@@ -212,7 +212,7 @@ async fn crash_between_provider_and_record_is_repaired_by_repeating_the_call() {
         request.card_token = "cardTokens/test-times-out".into();
         world.authorize(request.clone()).await.unwrap_err();
         world
-            .execute("UPDATE payments SET provider_token = 'local-succeeds'")
+            .execute("UPDATE payment SET provider_token = 'local-succeeds'")
             .await;
 
         let world = world.restart().await;
@@ -232,8 +232,8 @@ async fn ledger_cannot_be_changed_even_by_sql() {
             .await
             .unwrap();
         for sql in [
-            "UPDATE ledger_entries SET minor_units = 1",
-            "DELETE FROM ledger_entries",
+            "UPDATE ledger_entry SET minor_units = 1",
+            "DELETE FROM ledger_entry",
         ] {
             let refused = world.db.execute(sql, vec![]).await.unwrap_err();
             let causes = format!("{:#}", anyhow::Error::new(refused));
