@@ -2,6 +2,9 @@
 
 pub mod http;
 pub mod manifests;
+pub mod memory;
+pub mod peers;
+pub mod relay;
 pub mod sdk;
 pub mod shop;
 pub mod tools;
