@@ -147,11 +147,15 @@ impl CertificateAuthority {
                     reason,
                 }),
             });
-        let intermediate = kept.or_else(|error| {
-            let reason = &error as &dyn std::error::Error;
-            tracing::warn!(reason, "the intermediate certificate is issued again");
-            issue_intermediate(&dir, &bundle, &root_pem)
-        })?;
+        let intermediate = match kept {
+            Ok(intermediate) => intermediate,
+            Err(AuthorityError::Damaged { path, reason }) => {
+                let file = path.display();
+                tracing::warn!(%file, reason, "the intermediate certificate is issued again");
+                issue_intermediate(&dir, &bundle, &root_pem)?
+            }
+            Err(error) => return Err(error),
+        };
         let authority = Self {
             dir,
             trust_domain: wanted.clone(),

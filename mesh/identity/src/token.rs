@@ -127,11 +127,12 @@ impl Verifier {
     /// # Errors
     /// If the file is there but cannot be read, or not as what was written. The message names it.
     pub fn open(key: &[u8], file: &Path) -> io::Result<Self> {
-        let text = match fs::read_to_string(file) {
+        let text = match fs::read(file) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(at(file, &error)),
         };
+        let text = String::from_utf8_lossy(&text);
         let mut used = HashMap::new();
         for (line, number) in text.lines().zip(1..) {
             // A line that is skipped would be a token that works twice.

@@ -100,10 +100,15 @@ impl AdsClient {
                 backoff = FIRST_BACKOFF;
             }
             let error = describe(&ended);
-            tracing::warn!(
-                error,
-                "no configuration stream, the last good configuration stays"
-            );
+            // Once per reason: trying again and again is not worth a line each time.
+            if self.status.borrow().last_error.as_ref() == Some(&error) {
+                tracing::debug!(error, "still no configuration stream");
+            } else {
+                tracing::warn!(
+                    error,
+                    "no configuration stream, the last good configuration stays"
+                );
+            }
             self.status.send_modify(|status| {
                 status.connected = false;
                 status.last_error = Some(error);

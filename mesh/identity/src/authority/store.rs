@@ -128,7 +128,8 @@ pub(super) fn issue_intermediate(
     // The key is kept if it can be: a crash between the two files cannot split a pair then.
     let key = match read_key(&ca.join(KEY)) {
         Ok(key) => key,
-        Err(_) => KeyPair::generate()?,
+        Err(AuthorityError::Damaged { .. }) => KeyPair::generate()?,
+        Err(error) => return Err(error),
     };
     let path = ca.join(CERTIFICATE);
     let intermediate = Intermediate::sign(bundle.trust_domain(), &root, key, &path)?;
@@ -152,7 +153,7 @@ pub(super) fn read(path: &Path) -> Result<String, AuthorityError> {
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, AuthorityError> {
-    KeyPair::from_pem(&read(path)?).map_err(|error| damaged(path, &error))
+    KeyPair::from_pem(&read(path)?).map_err(|_| damaged(path, &"it holds no private key"))
 }
 
 fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> AuthorityError {
