@@ -49,11 +49,11 @@ pub(crate) async fn admit(
     inner.engine.lock().admit(facts, arrived.into_std())
 }
 
-/// An answer without a call: nothing is known that could be accounted for.
-pub(crate) fn refuse(authority: &str, head: &request::Parts, failure: &Failure) -> Response<Body> {
+/// An answer without a call: nothing is known that could be accounted for. It is logged.
+pub fn refusal(authority: &str, path: &str, failure: &Failure) -> Response<Body> {
     let record = DecisionRecord {
         target: authority.to_owned(),
-        method: head.uri.path().to_owned(),
+        method: path.to_owned(),
         rule: "none".to_owned(),
         reason: failure.reason,
         ..DecisionRecord::default()

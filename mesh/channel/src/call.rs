@@ -12,7 +12,7 @@ use weft_runtime::trace;
 
 use crate::{
     Inner,
-    admit::{admit, call_span, prepare, refuse},
+    admit::{admit, call_span, prepare, refusal},
     attempt::{self, Answer},
     body::{self, Body},
     ending::{Ending, InFlight},
@@ -38,13 +38,14 @@ pub(crate) async fn call(
 ) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     let span = call_span(authority, &head);
+    let path = head.uri.path().to_owned();
     let work = async {
         let call = match admit(&inner, authority, &head).await {
             Ok(call) => call,
-            Err(failure) => return refuse(authority, &head, &failure),
+            Err(failure) => return refusal(authority, &path, &failure),
         };
         if let Err(failure) = prepare(&mut head, authority) {
-            return refuse(authority, &head, &failure);
+            return refusal(authority, &path, &failure);
         }
         let mut ending = Ending {
             labels: inner.metrics.labels(authority, head.uri.path()),

@@ -42,6 +42,7 @@ use weft_policy::Engine;
 use weft_runtime::metrics::Metrics;
 
 pub use crate::{
+    admit::refusal,
     body::{Body, BodyError},
     service::AuthorityChannel,
 };

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -29,13 +29,14 @@ use crate::replay::AttemptBody;
 /// How long TCP, TLS and HTTP/2 together may take. Inside a cluster they take milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One connection takes this many streams before another is made (our sidecars allow 256).
-const STREAMS_PER_CONNECTION: usize = 200;
+const STREAMS_PER_CONNECTION: u32 = 200;
 const CONNECTIONS_PER_ENDPOINT: usize = 8;
 /// A peer that vanished without a word is noticed within the sum of both.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Room for all streams: some that are not read must not hold up the others.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_PER_CONNECTION * STREAM_WINDOW_BYTES;
 
 /// Why there is no connection to an endpoint.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -76,13 +77,13 @@ struct State {
 #[derive(Clone)]
 struct Connection {
     sender: SendRequest<AttemptBody>,
-    streams: Arc<AtomicUsize>,
+    streams: Arc<AtomicU32>,
 }
 
 /// The right to one stream on a connection; counted until it is dropped.
 pub struct Lease {
     pub(crate) sender: SendRequest<AttemptBody>,
-    streams: Arc<AtomicUsize>,
+    streams: Arc<AtomicU32>,
 }
 
 impl Drop for Lease {
@@ -110,7 +111,8 @@ impl Pool {
     /// A connection with room for one more stream, made if there is none.
     pub(crate) async fn lease(&self, key: &Key) -> Result<Lease, ConnectError> {
         let slot = self.slot(key);
-        loop {
+        // More rounds than there can be connections mean that the peer closes each as soon as it is made.
+        for _ in 0..=CONNECTIONS_PER_ENDPOINT {
             let connecting = {
                 let mut state = slot.state.lock();
                 if let Some(lease) = state.lease() {
@@ -127,6 +129,9 @@ impl Pool {
             // Callers wait for one attempt together; the loop takes a stream on what it made.
             connecting.await?;
         }
+        Err(ConnectError::Failed(
+            "the peer closes connections at once".into(),
+        ))
     }
 
     fn slot(&self, key: &Key) -> Arc<Slot> {

@@ -31,13 +31,14 @@ use weft_channel::Body;
 const CONCURRENT_STREAMS: u32 = 256;
 /// Decoded request headers.
 const HEADER_LIST_BYTES: u32 = 32 * 1024;
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// Room for all streams: some that are not read must not hold up the others.
+const CONNECTION_WINDOW_BYTES: u32 = CONCURRENT_STREAMS * STREAM_WINDOW_BYTES;
 /// A peer that does not answer a PING within the sum of both is gone.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer may take until it has sent the 24 bytes every HTTP/2 connection begins with.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 const PREFACE_BYTES: usize = 24;
 /// Connections are asked to go after half the default life of a certificate, plus up to a tenth, so that
 /// none lives on a certificate that ended long ago.
@@ -56,8 +57,8 @@ pub(crate) struct Lifecycle {
     pub(crate) tasks: TaskTracker,
 }
 
-/// Accepts until the drain begins, then closes the listener. `handle` runs as a task per connection.
-pub(crate) async fn accept<H, F>(listener: TcpListener, lifecycle: &Lifecycle, handle: H)
+/// Accepts until the drain begins. `handle` runs as a task per connection.
+pub(crate) async fn accept<H, F>(listener: &TcpListener, lifecycle: &Lifecycle, handle: H)
 where
     H: Fn(TcpStream, SocketAddr) -> F,
     F: Future<Output = ()> + Send + 'static,

@@ -50,7 +50,7 @@ pub(crate) async fn serve(
     inbound: Arc<Inbound>,
     lifecycle: Lifecycle,
 ) {
-    connection::accept(listener, &lifecycle, |stream, peer| {
+    connection::accept(&listener, &lifecycle, |stream, peer| {
         let inbound = Arc::clone(&inbound);
         let tls = tls.clone();
         let drain = lifecycle.drain.clone();

@@ -1,15 +1,18 @@
 //! The outbound listener: the workload's calls, by name, over cleartext HTTP/2.
 
+use std::sync::Arc;
+
 use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use weft_channel::{Body, Channel, body};
+use weft_channel::{Body, Channel, body, refusal};
+use weft_policy::Failure;
 
 use crate::connection::{self, Lifecycle};
 
-/// Serves until the drain begins.
+/// Serves until the drain begins, then closes the listener.
 pub(crate) async fn serve(listener: TcpListener, channel: Channel, lifecycle: Lifecycle) {
-    connection::accept(listener, &lifecycle, |stream, peer| {
+    connection::accept(&listener, &lifecycle, |stream, peer| {
         let channel = channel.clone();
         let drain = lifecycle.drain.clone();
         async move {
@@ -20,14 +23,37 @@ pub(crate) async fn serve(listener: TcpListener, channel: Channel, lifecycle: Li
     .await;
 }
 
+/// Answers every call with `failure` until the drain begins. The listener stays open.
+pub(crate) async fn refuse(listener: &TcpListener, failure: &Failure, lifecycle: &Lifecycle) {
+    let failure = Arc::new(failure.clone());
+    connection::accept(listener, lifecycle, |stream, peer| {
+        let failure = Arc::clone(&failure);
+        let drain = lifecycle.drain.clone();
+        async move {
+            let service = move |request| {
+                let answer = refuse_other_than_grpc(&request).unwrap_or_else(|| {
+                    refusal(&authority(&request), request.uri().path(), &failure)
+                });
+                async { answer }
+            };
+            connection::serve(stream, peer, &drain, service).await;
+        }
+    })
+    .await;
+}
+
 async fn handle(channel: Channel, request: Request<Incoming>) -> Response<Body> {
     if let Some(refusal) = refuse_other_than_grpc(&request) {
         return refusal;
     }
+    let authority = authority(&request);
+    channel.call(&authority, request.map(body::boxed)).await
+}
+
+fn authority(request: &Request<Incoming>) -> String {
     let host = || request.headers().get(header::HOST)?.to_str().ok();
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let authority = authority.or_else(host).unwrap_or_default().to_owned();
-    channel.call(&authority, request.map(body::boxed)).await
+    authority.or_else(host).unwrap_or_default().to_owned()
 }
 
 /// What is not a gRPC request gets an HTTP status, as gRPC's protocol wants.

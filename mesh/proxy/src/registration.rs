@@ -1,6 +1,6 @@
 //! The workload's place in the control plane's registry.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use contracts::weft::registry::v1::{
     DeregisterRequest, RegisterRequest, registry_service_client::RegistryServiceClient,
@@ -40,11 +40,13 @@ pub(crate) async fn keep(
             waited = serving.wait_for(|&serving| serving) => if waited.is_err() { return },
             () = leave.cancelled() => return,
         }
-        tokio::select! {
-            () = registration.heartbeat(&mut client) => {}
-            _ = serving.wait_for(|&serving| !serving) => {}
-            () = leave.cancelled() => {}
-        }
+        let stopped = async {
+            tokio::select! {
+                _ = serving.wait_for(|&serving| !serving) => {}
+                () = leave.cancelled() => {}
+            }
+        };
+        registration.heartbeat(&mut client, stopped).await;
         registration.deregister(&mut client).await;
         if leave.is_cancelled() {
             return;
@@ -53,8 +55,14 @@ pub(crate) async fn keep(
 }
 
 impl Registration {
-    /// Never returns.
-    async fn heartbeat(&self, client: &mut RegistryServiceClient<Channel>) {
+    /// Registers again and again until `stopped`. A call under way is waited for: one that is dropped
+    /// may still be carried out, after the deregistration that follows.
+    async fn heartbeat(
+        &self,
+        client: &mut RegistryServiceClient<Channel>,
+        stopped: impl Future<Output = ()>,
+    ) {
+        let mut stopped = pin!(stopped);
         let mut is_registered = None;
         loop {
             let request = RegisterRequest {
@@ -74,7 +82,11 @@ impl Registration {
                 }
                 _ => {}
             }
-            sleep(HEARTBEAT).await;
+            tokio::select! {
+                biased;
+                () = stopped.as_mut() => return,
+                () = sleep(HEARTBEAT) => {}
+            }
         }
     }
 

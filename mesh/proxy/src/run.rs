@@ -1,13 +1,25 @@
 //! `weft proxy`: gets what a sidecar needs from the control plane, then runs it.
 
-use anyhow::Context as _;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use weft_identity::{Enrolment, Expected, TrustBundle, channel, client_config};
-use weft_runtime::{admin::Admin, metrics, ready, shutdown, telemetry};
+use std::{net::SocketAddr, sync::Arc};
 
-use crate::{Args, Grace, Listeners, Sidecar, Workload};
+use anyhow::Context as _;
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use weft_identity::{Enrolment, Expected, Identity, TrustBundle, channel, client_config};
+use weft_policy::{Failure, PATIENCE, Reason};
+use weft_runtime::{
+    admin::{Admin, Readiness},
+    metrics, ready, shutdown, telemetry,
+};
+
+use crate::{Args, Grace, Listeners, Sidecar, Workload, connection::Lifecycle, outbound};
 use weft_xds::client::{AdsClient, AdsOptions};
+
+/// As many as tokio gives a listener.
+const BACKLOG: u32 = 1024;
 
 /// Runs a sidecar until SIGTERM or SIGINT, then drains it. Builds its own tokio runtime and sets up
 /// logs.
@@ -25,15 +37,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// As [`run`], inside a runtime, until `shutdown` is cancelled.
 ///
+/// While the control plane is away there is no certificate, because keys are never written to disk:
+/// the sidecar keeps asking, refuses the workload's calls with `NO_IDENTITY`, and lets callers find
+/// nobody at its inbound address. From then on the configuration of the last run serves until the
+/// control plane sends a new one.
+///
 /// # Errors
 /// As [`run`].
 pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.state_dir)
         .with_context(|| format!("cannot create {}", args.state_dir.display()))?;
-    let listeners = Listeners {
-        inbound: bind(args.inbound_listen, "inbound").await?,
-        outbound: bind(args.outbound_listen, "outbound").await?,
-    };
+    let inbound = reserve(args.inbound_listen)?;
+    let outbound = bind(args.outbound_listen, "outbound").await?;
     let admin_listener = bind(args.admin_listen, "admin").await?;
     let admin_address = admin_listener.local_addr()?;
     let admin = Admin::default();
@@ -47,10 +62,56 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
         .with_context(|| format!("cannot use trust bundle {}", args.trust_bundle.display()))?;
     let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone());
     let identity = tokio::select! {
-        enrolled = enrolment.enrol() => enrolled.context("the control plane gives no identity")?,
+        enrolled = refusing(&outbound, enrolment.enrol()) => {
+            enrolled.context("the control plane gives no identity")?
+        }
         () = shutdown.cancelled() => return Ok(()),
     };
-    let tls = client_config(&identity, Expected::ServiceAccount("control".to_owned()))?;
+    let inbound = inbound
+        .listen(BACKLOG)
+        .with_context(|| format!("cannot listen on {} (inbound)", args.inbound_listen))?;
+    let listeners = Listeners { inbound, outbound };
+    tokio::select! {
+        ran = with_identity(&args, listeners, &identity, admin_address, readiness, shutdown) => ran?,
+        renewed = enrolment.keep_renewed(identity.clone()) => match renewed {
+            Ok(never) => match never {},
+            Err(error) => {
+                return Err(anyhow::Error::new(error).context("the certificate is not renewed"));
+            }
+        },
+    }
+    drop(over_guard);
+    let _ = admin_task.await;
+    Ok(())
+}
+
+/// Waits for `enrolled`. If it takes long, the workload's calls are answered meanwhile.
+async fn refusing<T>(listener: &TcpListener, enrolled: impl Future<Output = T>) -> T {
+    let mut enrolled = std::pin::pin!(enrolled);
+    if let Ok(enrolled) = timeout(PATIENCE, enrolled.as_mut()).await {
+        return enrolled;
+    }
+    let message = "no certificate has come from the control plane yet";
+    let failure = Failure::new(Reason::NoIdentity, message);
+    let life = Lifecycle::default();
+    let enrolled = async {
+        let enrolled = enrolled.await;
+        life.drain.cancel();
+        enrolled
+    };
+    let (enrolled, ()) = tokio::join!(enrolled, outbound::refuse(listener, &failure, &life));
+    enrolled
+}
+
+async fn with_identity(
+    args: &Args,
+    listeners: Listeners,
+    identity: &Arc<Identity>,
+    admin_address: SocketAddr,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let tls = client_config(identity, Expected::ServiceAccount("control".to_owned()))?;
     let control = channel(&args.control, tls);
     let ads = AdsClient::new(
         control.clone(),
@@ -64,16 +125,16 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     let ads_stop = CancellationToken::new();
     let ads_guard = ads_stop.clone().drop_guard();
     let ads_task = tokio::spawn(ads.run(ads_stop));
-
+    let workload = Workload {
+        service: args.service.clone(),
+        instance: args.instance.clone(),
+        app: args.app,
+        advertise: args.advertise,
+    };
     let sidecar = Sidecar::new(
-        Workload {
-            service: args.service.clone(),
-            instance: args.instance.clone(),
-            app: args.app,
-            advertise: args.advertise,
-        },
+        workload,
         listeners,
-        identity.clone(),
+        Arc::clone(identity),
         snapshots,
         &metrics::global(),
     )?;
@@ -88,24 +149,14 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
         "identity": identity.id().as_str(),
     });
     let configured = sidecar.configured();
-    let announce = async {
+    let announced = async {
         configured.await;
         readiness.set(true);
-        match &args.ready_file {
-            Some(path) => ready::write(path, &ready_facts)
-                .with_context(|| format!("cannot write {}", path.display())),
-            None => Ok(()),
+        if let Some(path) = &args.ready_file {
+            ready::write(path, &ready_facts)
+                .with_context(|| format!("cannot write {}", path.display()))?;
         }
-    };
-    let announced = async {
-        announce.await?;
         std::future::pending::<anyhow::Result<()>>().await
-    };
-    let renewed = async {
-        match enrolment.keep_renewed(identity.clone()).await {
-            Ok(never) => match never {},
-            Err(error) => Err(anyhow::Error::new(error).context("the certificate is not renewed")),
-        }
     };
     let drained = async {
         shutdown.cancelled().await;
@@ -114,16 +165,28 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     tokio::select! {
         () = sidecar.run(Some(control), drained, grace) => {}
         result = announced => result?,
-        result = renewed => result?,
     }
-    drop((ads_guard, over_guard));
+    drop(ads_guard);
     let _ = ads_task.await;
-    let _ = admin_task.await;
     Ok(())
 }
 
-async fn bind(address: std::net::SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} ({what})"))
+}
+
+/// Takes an address without listening on it yet: whoever connects is refused at once.
+fn reserve(address: SocketAddr) -> anyhow::Result<TcpSocket> {
+    let reserved = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    reserved().with_context(|| format!("cannot listen on {address} (inbound)"))
 }

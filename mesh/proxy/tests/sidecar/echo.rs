@@ -28,8 +28,13 @@ pub struct Echo {
     pub calls: Arc<AtomicUsize>,
     /// Handlers and streams that were dropped before they ended.
     pub dropped: Arc<AtomicUsize>,
+    /// Messages of `Ticks("flood")` that were made.
+    pub flooded: Arc<AtomicUsize>,
     failures: Arc<AtomicUsize>,
 }
+
+/// How long one message of a flood is.
+pub const FLOOD_BYTES: usize = 32 * 1024;
 
 struct Dropped(Option<Arc<AtomicUsize>>);
 
@@ -122,6 +127,12 @@ impl Echo {
     }
 
     fn ticks(self, request: Request<String>) -> Strings {
+        if request.get_ref() == "flood" {
+            return Box::pin(stream::repeat_with(move || {
+                self.flooded.fetch_add(1, Ordering::SeqCst);
+                Ok("s".repeat(FLOOD_BYTES))
+            }));
+        }
         let count = request.get_ref().parse().unwrap_or(usize::MAX);
         let mut dropped = Dropped(Some(self.dropped));
         let ticks = stream::unfold(0, move |tick| async move {

@@ -7,6 +7,7 @@ mod deadlines;
 mod drain;
 mod echo;
 mod identity;
+mod limits;
 mod logs;
 mod registration;
 mod retries;

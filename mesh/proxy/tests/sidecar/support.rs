@@ -182,6 +182,8 @@ impl Running {
     pub async fn client(&self) -> Client {
         let origin: Uri = format!("http://{AUTHORITY}").parse().unwrap();
         let endpoint = TonicEndpoint::from_shared(format!("http://{}", self.outbound)).unwrap();
+        // Small, so that what is held back is held back by the sidecars.
+        let endpoint = endpoint.initial_stream_window_size(64 * 1024);
         Client(Grpc::new(endpoint.origin(origin).connect().await.unwrap()))
     }
 }
