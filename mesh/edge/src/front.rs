@@ -23,7 +23,7 @@ use crate::{
     head::{LogLine, malformed, request_span, sized},
     headers, local,
     metrics::EdgeMetrics,
-    observe::Observed,
+    observe::{Observed, Record},
     openapi,
     pages::{Pages, PagesError},
     rest,
@@ -164,28 +164,25 @@ impl Front {
         let id = headers::request_id(request.headers());
         let span = request_span(&request, &id);
         let log = LogLine::of(peer, &request, &id, started);
-        let is_head = request.method() == Method::HEAD;
         let is_grpc = grpc::is_grpc(&request);
-        self.metrics.in_flight.inc();
+        let method = request.method().clone();
+        let mut record = Record::new(self.metrics.clone(), span.clone(), log);
         let mut response = self.answer(request, &id).instrument(span.clone()).await;
         response.headers_mut().insert(headers::REQUEST_ID, id);
         if !is_grpc {
             headers::secure(response.headers_mut());
         }
-        let facts = response
-            .extensions_mut()
-            .remove::<Facts>()
-            .unwrap_or_default();
+        record.facts = response.extensions_mut().remove().unwrap_or_default();
+        record.status = response.status();
         span.record("http.response.status_code", response.status().as_u16());
-        span.record("otel.name", format!("{} {}", log.method, facts.route));
+        span.record("otel.name", format!("{method} {}", record.facts.route));
         if response.status().is_server_error() {
             span.record("otel.status_code", "ERROR");
         }
         let (head, content) = response.into_parts();
-        let status = head.status;
+        let is_head = method == Method::HEAD;
         let content = if is_head { sized(&content) } else { content };
-        let observed = Observed::new(content, self.metrics.clone(), span, log, facts, status);
-        Response::from_parts(head, body::boxed(observed))
+        Response::from_parts(head, body::boxed(Observed::new(content, record)))
     }
 
     async fn answer(&self, request: Request<Body>, id: &HeaderValue) -> Response<Body> {
@@ -207,8 +204,8 @@ impl Front {
             return grpc::serve(self, request, id).await;
         }
         let path = request.uri().path().to_owned();
-        if let Some(response) = self.docs.answer(request.method(), &path, request.headers()) {
-            return with_route(response, "api");
+        if let Some(file) = self.docs.answer(&path, request.headers()) {
+            return self.file(&request, file, "api");
         }
         match self.find(request.method(), &path) {
             Ok(found) => rest::serve(self, found, request, id).await,
@@ -225,19 +222,20 @@ impl Front {
     }
 
     fn page(&self, request: &Request<Body>, path: &str) -> Response<Body> {
-        let page = self.pages.answer(path, request.headers());
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        match page {
-            Some(page) if is_read => with_route(page, "pages"),
-            Some(_) => {
-                let allowed = ["GET", "HEAD", "OPTIONS"].map(str::to_owned);
-                rest::not_allowed(self, request.method(), &allowed)
-            }
-            None => {
-                let page = self.pages.missing(request.headers()).filter(|_| is_read);
-                page.unwrap_or_else(|| rest::not_found(self, path))
-            }
+        if let Some(page) = self.pages.answer(path, request.headers()) {
+            return self.file(request, page, "pages");
         }
+        let page = self.pages.missing(request.headers());
+        let page = page.filter(|_| is_read(request.method()));
+        page.unwrap_or_else(|| rest::not_found(self, path))
+    }
+
+    fn file(&self, request: &Request<Body>, file: Response<Body>, route: &str) -> Response<Body> {
+        if is_read(request.method()) {
+            return with_route(file, route);
+        }
+        let allowed = ["GET", "HEAD", "OPTIONS"].map(str::to_owned);
+        rest::not_allowed(self, request.method(), &allowed)
     }
 }
 
@@ -245,6 +243,10 @@ impl std::fmt::Debug for Front {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Front").finish_non_exhaustive()
     }
+}
+
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn with_route(mut response: Response<Body>, route: &str) -> Response<Body> {

@@ -1,6 +1,6 @@
 //! Native gRPC: methods for outsiders are passed on as they are, the rest does not exist.
 
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tonic::Code;
 use tower::ServiceExt;
 use weft_channel::{Body, body};
@@ -29,6 +29,16 @@ pub(crate) async fn serve(
     request: Request<Body>,
     id: &HeaderValue,
 ) -> Response<Body> {
+    if request.version() < Version::HTTP_2 {
+        // Without trailers a caller would never learn how the call ended.
+        return Failure::new(
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Code::Unimplemented,
+            "HTTP2_NEEDED",
+            "gRPC needs HTTP/2; REST over HTTP/1.1 is described at /docs",
+        )
+        .rest(&front.api.plans);
+    }
     let path = request.uri().path().to_owned();
     let mut facts = Facts {
         protocol: "grpc",

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Request, Version, header, uri::Authority};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty, info_span};
 use weft_channel::{Body, body};
 use weft_runtime::trace;
 
-/// What hyper lets through and others read differently: no `Host` or two, and two lengths.
+/// What hyper lets through and others read differently: no `Host`, two or none that is a host, and
+/// codings below `chunked`. It has refused lengths that contradict each other; a length beside
+/// `chunked` it ignores, and closes the connection.
 pub(crate) fn malformed(request: &Request<Body>) -> Option<&'static str> {
     let headers = request.headers();
     let hosts = headers.get_all(header::HOST).iter().count();
@@ -18,13 +20,20 @@ pub(crate) fn malformed(request: &Request<Body>) -> Option<&'static str> {
     if hosts > 1 {
         return Some("there are several Host headers");
     }
-    if headers.contains_key(header::TRANSFER_ENCODING)
-        && headers.contains_key(header::CONTENT_LENGTH)
-    {
-        return Some("Content-Length and Transfer-Encoding contradict each other");
+    if headers.get(header::HOST).is_some_and(|host| !is_host(host)) {
+        return Some("the Host header is no host and port");
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if !codings.next().is_none_or(is_chunked) || codings.next().is_some() {
+        return Some("Transfer-Encoding can only be `chunked`, once");
     }
     let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
     (lengths > 1).then_some("there are several Content-Length headers")
+}
+
+fn is_host(host: &HeaderValue) -> bool {
+    !host.as_bytes().contains(&b'@') && Authority::try_from(host.as_bytes()).is_ok()
 }
 
 /// The body of an answer to HEAD: none, but its length stays known.

@@ -35,19 +35,20 @@ pub(crate) fn routes(pool: &DescriptorPool, services: &[String]) -> (Routes, Hea
 /// types would lose.
 #[derive(Clone)]
 struct Reflection {
-    pool: DescriptorPool,
+    /// The services' contracts, then our own. Apart, because a pool that is added to is copied whole.
+    pools: [DescriptorPool; 2],
     services: Vec<String>,
 }
 
 impl Reflection {
     fn new(pool: &DescriptorPool, services: &[String]) -> Self {
-        let mut pool = pool.clone();
-        for own in [
+        let mut own = DescriptorPool::new();
+        for set in [
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ] {
-            if let Err(error) = pool.decode_file_descriptor_set(own) {
+            if let Err(error) = own.decode_file_descriptor_set(set) {
                 tracing::warn!(%error, "own contracts cannot be described");
             }
         }
@@ -62,7 +63,10 @@ impl Reflection {
         );
         services.sort();
         services.dedup();
-        Self { pool, services }
+        Self {
+            pools: [pool.clone(), own],
+            services,
+        }
     }
 
     fn answer(&self, request: v1::ServerReflectionRequest) -> v1::ServerReflectionResponse {
@@ -97,10 +101,9 @@ impl Reflection {
                 }))
             }
             MessageRequest::FileByFilename(name) => {
-                let file = self
-                    .pool
-                    .get_file_by_name(name)
-                    .ok_or_else(|| missing(name))?;
+                let mut pools = self.pools.iter();
+                let file = pools.find_map(|pool| pool.get_file_by_name(name));
+                let file = file.ok_or_else(|| missing(name))?;
                 Ok(with_imports(&file))
             }
             MessageRequest::FileContainingSymbol(name) => {
@@ -108,7 +111,7 @@ impl Reflection {
                 Ok(with_imports(&file))
             }
             MessageRequest::FileContainingExtension(wanted) => {
-                let mut extensions = self.pool.all_extensions();
+                let mut extensions = self.pools.iter().flat_map(DescriptorPool::all_extensions);
                 let found = extensions.find(|extension| {
                     extension.containing_message().full_name() == wanted.containing_type
                         && extension.number() == wanted.extension_number as u32
@@ -117,10 +120,11 @@ impl Reflection {
                 Ok(with_imports(&found.parent_file()))
             }
             MessageRequest::AllExtensionNumbersOfType(name) => {
-                if self.pool.get_message_by_name(name).is_none() {
+                let mut pools = self.pools.iter();
+                if !pools.any(|pool| pool.get_message_by_name(name).is_some()) {
                     return Err(missing(name));
                 }
-                let extensions = self.pool.all_extensions();
+                let extensions = self.pools.iter().flat_map(DescriptorPool::all_extensions);
                 let numbers = extensions
                     .filter(|extension| extension.containing_message().full_name() == name)
                     .map(|extension| extension.number() as i32);
@@ -133,34 +137,40 @@ impl Reflection {
         }
     }
 
-    /// The file of a service, method, message, enum, extension, field or enum value.
     fn file_of(&self, symbol: &str) -> Option<FileDescriptor> {
-        let pool = &self.pool;
-        let whole = |name: &str| {
-            pool.get_service_by_name(name)
-                .map(|found| found.parent_file())
-                .or_else(|| {
-                    pool.get_message_by_name(name)
-                        .map(|found| found.parent_file())
-                })
-                .or_else(|| pool.get_enum_by_name(name).map(|found| found.parent_file()))
-                .or_else(|| {
-                    pool.get_extension_by_name(name)
-                        .map(|found| found.parent_file())
-                })
-        };
-        if let Some(file) = whole(symbol) {
-            return Some(file);
-        }
-        let (parent, name) = symbol.rsplit_once('.')?;
-        let has = pool
-            .get_service_by_name(parent)
-            .is_some_and(|service| service.methods().any(|method| method.name() == name))
-            || pool
-                .get_message_by_name(parent)
-                .is_some_and(|message| message.get_field_by_name(name).is_some());
-        has.then(|| whole(parent)).flatten()
+        self.pools.iter().find_map(|pool| file_of(pool, symbol))
     }
+}
+
+/// The file of a service, method, message, enum, extension, field or enum value.
+fn file_of(pool: &DescriptorPool, symbol: &str) -> Option<FileDescriptor> {
+    if let Some(service) = pool.get_service_by_name(symbol) {
+        return Some(service.parent_file());
+    }
+    if let Some(message) = pool.get_message_by_name(symbol) {
+        return Some(message.parent_file());
+    }
+    if let Some(descriptor) = pool.get_enum_by_name(symbol) {
+        return Some(descriptor.parent_file());
+    }
+    if let Some(extension) = pool.get_extension_by_name(symbol) {
+        return Some(extension.parent_file());
+    }
+    let (parent, name) = symbol.rsplit_once('.')?;
+    let has = |found: bool, file: FileDescriptor| found.then_some(file);
+    if let Some(service) = pool.get_service_by_name(parent) {
+        let found = service.methods().any(|method| method.name() == name);
+        return has(found, service.parent_file());
+    }
+    if let Some(message) = pool.get_message_by_name(parent) {
+        let oneof = message.oneofs().any(|oneof| oneof.name() == name);
+        let found = oneof || message.get_field_by_name(name).is_some();
+        return has(found, message.parent_file());
+    }
+    // A value's full name is beside its enum, not below it.
+    let mut enums = pool.all_enums();
+    let holder = enums.find(|holder| holder.values().any(|value| value.full_name() == symbol))?;
+    Some(holder.parent_file())
 }
 
 /// A file and everything it imports, itself first: clients need not ask again.
@@ -246,6 +256,7 @@ mod tests {
             "sockshop.orders.v1.OrderService.GetOrder",
             "sockshop.orders.v1.Order.name",
             "sockshop.orders.v1.OrderState",
+            "sockshop.orders.v1.ORDER_STATE_PAID",
         ] {
             let answer = ask(MessageRequest::FileContainingSymbol(symbol.to_owned()));
             let MessageResponse::FileDescriptorResponse(files) = answer else {
@@ -268,6 +279,18 @@ mod tests {
                 crate::api::access(&pool, &method),
                 Some(crate::api::Access::Customer)
             );
+        }
+    }
+
+    #[test]
+    fn our_own_contracts_are_described_too() {
+        for symbol in [
+            "grpc.health.v1.Health.Check",
+            "grpc.reflection.v1.ServerReflection",
+        ] {
+            let answer = ask(MessageRequest::FileContainingSymbol(symbol.to_owned()));
+            let is_file = matches!(answer, MessageResponse::FileDescriptorResponse(_));
+            assert!(is_file, "{symbol}: {answer:?}");
         }
     }
 

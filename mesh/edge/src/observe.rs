@@ -1,4 +1,4 @@
-//! A response body that is counted, and logged when it ends or is given up.
+//! Counting and logging a request when its response ends or the caller gives up.
 
 use std::{
     pin::Pin,
@@ -14,44 +14,50 @@ use tracing::Span;
 use weft_channel::{Body, BodyError};
 
 use crate::{
+    failure::http_status,
     front::Facts,
     head::LogLine,
     metrics::{EdgeMetrics, Labels},
 };
 
-/// Passes a body through. When it is dropped, at its end or because the caller left, one line goes to
-/// the access log and the request is counted.
-pub(crate) struct Observed {
-    inner: Body,
+/// What is counted and logged about one request. That happens when it is dropped: at the end of the
+/// response body, or earlier because the caller left.
+pub(crate) struct Record {
+    pub(crate) facts: Facts,
+    pub(crate) status: StatusCode,
     metrics: EdgeMetrics,
     span: Span,
     log: LogLine,
-    facts: Facts,
-    status: StatusCode,
     bytes: u64,
     is_complete: bool,
 }
 
-impl Observed {
-    pub(crate) fn new(
-        inner: Body,
-        metrics: EdgeMetrics,
-        span: Span,
-        log: LogLine,
-        facts: Facts,
-        status: StatusCode,
-    ) -> Self {
-        let is_complete = inner.is_end_stream();
+impl Record {
+    /// Begins with a request that nobody has answered yet.
+    pub(crate) fn new(metrics: EdgeMetrics, span: Span, log: LogLine) -> Self {
+        metrics.in_flight.inc();
         Self {
-            inner,
+            facts: Facts::default(),
+            status: http_status(Code::Cancelled),
             metrics,
             span,
             log,
-            facts,
-            status,
             bytes: 0,
-            is_complete,
+            is_complete: false,
         }
+    }
+}
+
+/// Passes a body through and records it.
+pub(crate) struct Observed {
+    inner: Body,
+    record: Record,
+}
+
+impl Observed {
+    pub(crate) fn new(inner: Body, mut record: Record) -> Self {
+        record.is_complete = inner.is_end_stream();
+        Self { inner, record }
     }
 }
 
@@ -66,17 +72,17 @@ impl HttpBody for Observed {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
         match &frame {
-            None => this.is_complete = true,
+            None => this.record.is_complete = true,
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    this.bytes += data.len() as u64;
+                    this.record.bytes += data.len() as u64;
                 }
                 if let Some(trailers) = frame.trailers_ref()
                     && let Some(code) = trailers.get("grpc-status")
                 {
-                    this.facts.code = Some(Code::from_bytes(code.as_bytes()));
+                    this.record.facts.code = Some(Code::from_bytes(code.as_bytes()));
                 }
-                this.is_complete |= this.inner.is_end_stream();
+                this.record.is_complete |= this.inner.is_end_stream();
             }
             Some(Err(_)) => {}
         }
@@ -92,7 +98,7 @@ impl HttpBody for Observed {
     }
 }
 
-impl Drop for Observed {
+impl Drop for Record {
     fn drop(&mut self) {
         let took = Instant::now().saturating_duration_since(self.log.started);
         let Facts {

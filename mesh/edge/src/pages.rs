@@ -41,8 +41,9 @@ pub(crate) struct Pages {
     files: HashMap<String, File>,
 }
 
+/// A file in memory.
 #[derive(Debug)]
-struct File {
+pub(crate) struct File {
     content: Bytes,
     content_type: &'static str,
     cache: &'static str,
@@ -116,7 +117,8 @@ impl Pages {
 }
 
 impl File {
-    fn new(name: &str, content: Bytes) -> Self {
+    /// Its name tells content type and caching.
+    pub(crate) fn new(name: &str, content: Bytes) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, &content);
         let tag = format!(
             "\"{}\"",
@@ -131,7 +133,8 @@ impl File {
         }
     }
 
-    fn response(&self, headers: &HeaderMap) -> Response<Body> {
+    /// The file, or that the caller has it already.
+    pub(crate) fn response(&self, headers: &HeaderMap) -> Response<Body> {
         let known = headers
             .get_all(header::IF_NONE_MATCH)
             .iter()

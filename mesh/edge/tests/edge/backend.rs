@@ -45,6 +45,17 @@ pub struct Seen {
     /// Fail `GetKeys` for so many calls.
     pub key_failures: AtomicUsize,
     pub calls: AtomicUsize,
+    /// Watches of `orders/quiet` that nobody has cancelled yet.
+    pub open_watches: AtomicUsize,
+}
+
+/// Counts down when the stream that holds it is dropped.
+struct OpenWatch(Arc<Seen>);
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        self.0.open_watches.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// A front with everything it needs. Dropping it stops it.
@@ -53,6 +64,7 @@ pub struct Shop {
     pub seen: Arc<Seen>,
     pub front: Arc<Front>,
     pub signers: Signers,
+    pub metrics: Metrics,
     pub stop: CancellationToken,
 }
 
@@ -93,7 +105,8 @@ impl Shop {
         };
         change(&mut config);
         let upstream = Arc::new(Plain(backend));
-        let front = Front::new(contracts::pool(), &config, upstream, &Metrics::new()).unwrap();
+        let metrics = Metrics::new();
+        let front = Front::new(contracts::pool(), &config, upstream, &metrics).unwrap();
         let front = Arc::new(front);
         front.set_serving(true).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -106,8 +119,21 @@ impl Shop {
             seen,
             front,
             signers,
+            metrics,
             stop,
         }
+    }
+
+    /// Whether a line of the edge's metrics comes to read so.
+    pub async fn counts(&self, line: &str) -> bool {
+        let counted = async {
+            while !self.metrics.encode().lines().any(|found| found == line) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), counted)
+            .await
+            .is_ok()
     }
 
     pub fn token(&self) -> String {
@@ -472,7 +498,14 @@ impl orders::order_service_server::OrderService for Services {
         let stream = match name.as_str() {
             "orders/none" => return Err(Status::not_found("no such order")),
             "orders/empty" => stream::iter(vec![]).boxed(),
-            "orders/quiet" => stream::pending().boxed(),
+            "orders/quiet" => {
+                self.seen.open_watches.fetch_add(1, Ordering::SeqCst);
+                let open = OpenWatch(Arc::clone(&self.seen));
+                let silence = stream::pending().inspect(move |_| {
+                    let _held = &open;
+                });
+                silence.boxed()
+            }
             "orders/broken" => stream::iter(vec![pending, Err(Status::data_loss("lost"))]).boxed(),
             _ => stream::iter(vec![pending, paid]).boxed(),
         };

@@ -184,5 +184,8 @@ async fn the_page_needs_nothing_from_elsewhere() {
             .status,
         304
     );
-    assert_eq!(shop.send("POST", "/docs", &[], "").await.status, 405);
+    assert_eq!(shop.get("/docs/").await.status, 200);
+    let refused = shop.send("POST", "/docs", &[], "").await;
+    assert_eq!(refused.error(), "405 METHOD_NOT_ALLOWED");
+    assert_eq!(refused.header("allow"), "GET, HEAD, OPTIONS");
 }

@@ -52,12 +52,46 @@ async fn ambiguous_requests_are_refused() {
         "GET /v1/products HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
         "POST /v1/sessions HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n{}",
         "GET /v1/products HTTP/1.1\r\nhost : a\r\n\r\n",
+        "GET /v1/products HTTP/1.1\r\nhost: a b/c\r\n\r\n",
+        "GET /v1/products HTTP/1.1\r\nhost: a@b\r\n\r\n",
+        "GET /v1/products HTTP/1.1\r\nhost:\r\n\r\n",
+        "GET /v1/products HTTP/1.1\r\nhost: a\r\nx: b\r\n c\r\n\r\n",
+        "POST /v1/sessions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\
+         transfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /v1/sessions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "nonsense\r\n\r\n",
     ] {
-        let answer = raw(&shop, head).await;
+        // What follows must not be taken for a request of its own.
+        let answer = raw(&shop, &format!("{head}GET / HTTP/1.1\r\nhost: a\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{head}: {answer}");
-        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{head}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_length_beside_chunks_gets_one_answer_and_a_close() {
+    let shop = Shop::start().await;
+    for lengths in [
+        "content-length: 4\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 4",
+    ] {
+        let head = format!(
+            "GET /v1/products HTTP/1.1\r\nhost: a\r\n{lengths}\r\n\r\n0\r\n\r\n\
+             GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
+        );
+        let answer = raw(&shop, &head).await;
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn grpc_without_trailers_is_refused() {
+    let shop = Shop::start().await;
+    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+    let path = "/sockshop.catalogue.v1.CatalogueService/ListProducts";
+    let reply = shop.send("POST", path, &headers, "").await;
+    assert_eq!(reply.error(), "505 HTTP2_NEEDED");
 }
 
 #[tokio::test]
