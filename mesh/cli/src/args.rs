@@ -7,7 +7,7 @@ use weft_runtime::parse_duration;
 
 /// Runs Protobuf services as a mesh: one mesh file, one command.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -46,6 +46,17 @@ pub struct Place {
     /// Where state, logs and databases are. Default: `.weft` in the workspace of the mesh file.
     #[arg(long, env = "WEFT_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+impl Place {
+    /// What other commands need to find the same data: nothing, where they find it by themselves.
+    pub fn flags(&self) -> String {
+        match (&self.mesh, &self.data) {
+            (_, Some(data)) => format!(" --data {}", data.display()),
+            (Some(mesh), None) => format!(" --mesh {}", mesh.display()),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// Arguments of `weft up`.

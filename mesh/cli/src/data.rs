@@ -9,7 +9,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::system;
@@ -104,8 +104,9 @@ impl DataFolder {
                 let mut pid = String::new();
                 let _ = file.read_to_string(&mut pid);
                 bail!(
-                    "a mesh runs in {} already (pid {})\n  help: `weft status` shows it, `weft stop` \
-                     ends it; for a second copy: weft up --data DIR --listen 127.0.0.1:0",
+                    "a mesh runs in {0} already (pid {1})\n  help: `weft status --data {0}` shows it, \
+                     `weft stop --data {0}` ends it; for a second copy: weft up --data DIR --listen \
+                     127.0.0.1:0",
                     self.0.display(),
                     pid.trim()
                 );
@@ -161,7 +162,12 @@ pub fn create_private(folder: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder);
-    created.with_context(|| format!("cannot create {}", folder.display()))
+    created.map_err(|error| {
+        let folder = folder.display();
+        anyhow!(
+            "cannot create {folder}: {error}\n  help: --data DIR keeps everything in another folder"
+        )
+    })
 }
 
 /// Holds the data folder. The operating system releases it when the process ends.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::args::Place;
+use crate::{args::Place, system};
 
 /// Finds the mesh file: the one given, or `mesh/mesh.yaml` or `mesh.yaml` here or above.
 ///
@@ -64,4 +64,23 @@ pub fn data_folder(place: &Place) -> anyhow::Result<PathBuf> {
         return Ok(std::path::absolute(folder)?);
     }
     Ok(workspace(&mesh_file(place.mesh.as_deref())?)?.join(".weft"))
+}
+
+/// How this program is called from here: by its name where that finds it, else by its path.
+pub fn own_name() -> String {
+    let Ok(own) = system::own_executable() else {
+        return "weft".to_owned();
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut found = env::split_paths(&path).map(|folder| folder.join("weft"));
+    if found
+        .find(|file| file.is_file())
+        .and_then(|file| file.canonicalize().ok())
+        .is_some_and(|file| file == own)
+    {
+        return "weft".to_owned();
+    }
+    let here = env::current_dir().unwrap_or_default();
+    let short = own.strip_prefix(&here).unwrap_or(&own);
+    short.display().to_string()
 }

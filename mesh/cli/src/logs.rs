@@ -1,17 +1,20 @@
 //! `weft logs`, and the last lines of a log for error messages.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 
-use crate::{args::LogsArgs, data::DataFolder, locate};
+use serde_json::Value;
+
+use crate::{args::LogsArgs, data::DataFolder, locate, terminal::Paint};
 
 /// Enough of a log's end for any number of lines somebody reads.
 const TAIL_BYTES: u64 = 4 << 20;
@@ -37,6 +40,12 @@ pub fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
             names.join(", ")
         );
     }
+    let paint = Paint::stdout();
+    let shown = |line: String| match stdout().is_terminal() {
+        true => readable(&line, paint),
+        // Whole JSON, for programs.
+        false => line,
+    };
     let width = match matching.as_slice() {
         [_] => None,
         several => several.iter().map(|(name, _)| name.len()).max(),
@@ -44,7 +53,7 @@ pub fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
     let mut places = Vec::new();
     for (name, path) in &matching {
         for line in tail(path, args.lines) {
-            show(name, width, &line)?;
+            show(name, width, &shown(line))?;
         }
         places.push(
             fs::metadata(path)
@@ -59,7 +68,7 @@ pub fn run(args: &LogsArgs) -> anyhow::Result<ExitCode> {
         thread::sleep(Duration::from_millis(200));
         for ((name, path), place) in matching.iter().zip(&mut places) {
             for line in lines_after(path, place)? {
-                show(name, width, &line)?;
+                show(name, width, &shown(line))?;
             }
         }
     }
@@ -104,7 +113,7 @@ fn lines_after(path: &Path, place: &mut u64) -> anyhow::Result<Vec<String>> {
 }
 
 fn show(name: &str, width: Option<usize>, line: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     let written = match width {
         Some(width) => writeln!(out, "{name:width$} | {line}"),
         None => writeln!(out, "{line}"),
@@ -116,10 +125,66 @@ fn show(name: &str, width: Option<usize>, line: &str) -> anyhow::Result<()> {
     }
 }
 
+/// A line of JSON as somebody at a terminal reads it; other lines as they are, but harmless.
+pub fn readable(line: &str, paint: Paint) -> String {
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else {
+        return harmless(line);
+    };
+    let mut take = |name: &str| match fields.remove(name) {
+        Some(Value::String(text)) => harmless(&text),
+        _ => String::new(),
+    };
+    let (time, level, message) = (take("time"), take("level"), take("message"));
+    let target = take("target");
+    let clock = time
+        .split_once('T')
+        .map_or(time.as_str(), |(_, clock)| clock);
+    let clock: String = clock.chars().take("12:34:56.789".len()).collect();
+    let level = match level.as_str() {
+        "ERROR" | "WARN" => paint.bad(&format!("{level:<5}")),
+        _ => format!("{level:<5}"),
+    };
+    let mut out = format!("{} {level} {message}", paint.dim(&clock));
+    for (name, value) in &fields {
+        if ["process", "span_id"].contains(&name.as_str()) {
+            continue;
+        }
+        let value = match value {
+            Value::String(text) if text.is_empty() || text.contains([' ', '"']) => {
+                format!("{text:?}")
+            }
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let _ = write!(
+            out,
+            " {}{}",
+            paint.dim(&format!("{name}=")),
+            harmless(&value)
+        );
+    }
+    let _ = write!(out, " {}", paint.dim(&target));
+    out.trim_end().to_owned()
+}
+
+/// Without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\t' => out.push(letter),
+            letter if letter.is_control() => out.extend(letter.escape_default()),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
 fn logs_in(folder: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
-    let entries = fs::read_dir(folder).with_context(|| {
-        format!(
-            "no logs in {}: nothing was started there yet",
+    let entries = fs::read_dir(folder).map_err(|error| {
+        anyhow!(
+            "no logs in {}: nothing was started there yet ({error})\n  help: `weft up` starts everything; \
+             --data names another folder",
             folder.display()
         )
     })?;
@@ -159,6 +224,22 @@ mod tests {
         for log in ["orders-archive-1", "edge", "order-1", "orders-sidecar"] {
             assert!(!belongs(log, "orders"), "{log}");
         }
+    }
+
+    #[test]
+    fn json_is_read_as_text_and_cannot_command_the_terminal() {
+        let line = r#"{"time":"2026-11-21T04:24:56.453072Z","level":"WARN","process":"orders","message":"refused",
+            "target":"orders::saga","order":"orders/1","why":"two words","attempts":3,"x":"\u001b[2J"}"#;
+        let paint = Paint::stderr();
+        if !paint.is_on() {
+            let expected = "04:24:56.453 WARN  refused attempts=3 order=orders/1 why=\"two words\" \
+                            x=\\u{1b}[2J orders::saga";
+            assert_eq!(readable(line, paint), expected);
+        }
+        assert_eq!(
+            readable("thread 'main' panicked\x07", paint),
+            "thread 'main' panicked\\u{7}"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod logs;
 mod status;
 mod stop;
 mod system;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => weft_proxy::run(args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("{} {error:#}", terminal::Paint::stderr().bad("error:"));
         ExitCode::FAILURE
     })
 }

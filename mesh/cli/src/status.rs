@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     args::StatusArgs,
     data::{self, DataFolder, Process, State},
-    http_get, locate, system,
+    http_get, locate, system, terminal,
 };
 
 /// Prints what runs; exit code 1 if nothing does or something is not ready.
@@ -21,7 +21,11 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             println!("{}", json!({ "running": false, "data": data.path() }));
         } else {
-            println!("nothing runs in {}\n  help: weft up", data.path().display());
+            println!(
+                "nothing runs in {}\n  help: `weft up{}` starts it",
+                data.path().display(),
+                args.place.flags()
+            );
         }
         return Ok(ExitCode::FAILURE);
     };
@@ -42,11 +46,13 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
                 .position(|other| other.name == process.name);
             index.is_some_and(|index| ready[index])
         };
-        println!("  mesh     {}", state.mesh.display());
-        println!("  edge     http://{}", state.edge);
-        println!("  data     {}", data.path().display());
-        println!("  control  http://{}/\n", state.control);
-        print!("{}", table(&state, is_ready));
+        println!("  mesh  {}", state.mesh.display());
+        println!("  edge  http://{}/", state.edge);
+        println!("  data  {}\n", data.path().display());
+        print!(
+            "{}",
+            table(&state, is_ready, terminal::columns(&std::io::stdout()))
+        );
         match &control {
             Some(control) => print!("{}", configuration(control)),
             None => {
@@ -130,58 +136,93 @@ fn uptime(process: &Process) -> Duration {
     Duration::from_secs(data::unix_seconds().saturating_sub(process.started_at))
 }
 
-/// One line a process, and the memory of all.
-pub fn table(state: &State, is_ready: impl Fn(&Process) -> bool) -> String {
-    let mut rows = vec![
-        [
-            "PROCESS", "PID", "READY", "UP", "RESTARTS", "MEMORY", "LISTENS", "IDENTITY",
-        ]
-        .map(str::to_owned),
-    ];
-    let mut total = 0;
-    for process in &state.processes {
-        let pid = process.live_pid();
-        let memory = pid.and_then(system::resident_bytes);
-        total += memory.unwrap_or_default();
-        rows.push([
-            process.name.clone(),
-            pid.map_or("-".to_owned(), |pid| pid.to_string()),
-            match (process.held, is_ready(process)) {
-                (true, _) => "held",
-                (false, true) => "yes",
-                (false, false) => "no",
-            }
-            .to_owned(),
-            pid.map_or("-".to_owned(), |_| short(uptime(process))),
-            process.restarts.to_string(),
-            memory.map_or("-".to_owned(), mebibytes),
-            listens(process),
-            process.identity.clone().unwrap_or_else(|| "-".to_owned()),
-        ]);
-    }
+const HEADINGS: [&str; 8] = [
+    "PROCESS", "PID", "READY", "UP", "RESTARTS", "MEMORY", "LISTENS", "IDENTITY",
+];
+/// Left out one after the other where the terminal is too narrow.
+const OPTIONAL: [usize; 3] = [7, 6, 4];
+
+/// One line a process, no wider than `columns`, and the memory of all.
+fn table(state: &State, is_ready: impl Fn(&Process) -> bool, columns: Option<usize>) -> String {
+    let below = below(state);
+    let mut rows = vec![HEADINGS.map(str::to_owned)];
+    rows.extend(
+        state
+            .processes
+            .iter()
+            .map(|process| row(process, is_ready(process), &below)),
+    );
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].len())
             .max()
             .unwrap_or_default()
     };
-    let widths: Vec<_> = (0..8).map(width).collect();
+    let widths: Vec<_> = (0..HEADINGS.len()).map(width).collect();
+    let mut shown: Vec<usize> = (0..HEADINGS.len()).collect();
+    for optional in OPTIONAL {
+        let needed: usize = shown.iter().map(|column| widths[*column] + 2).sum();
+        if columns.is_some_and(|columns| needed > columns) {
+            shown.retain(|column| *column != optional);
+        }
+    }
     let mut out = String::new();
     for row in &rows {
-        let cells: Vec<_> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        let _ = writeln!(out, "  {}", cells.join("  ").trim_end());
+        let mut line = String::new();
+        for column in &shown {
+            let _ = write!(line, "  {:<width$}", row[*column], width = widths[*column]);
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
     }
-    let _ = writeln!(
-        out,
-        "  {} processes, {} in all",
-        state.processes.len(),
-        mebibytes(total)
-    );
+    let (count, memory) = totals(state);
+    let _ = writeln!(out, "  {count} processes, {memory} in all");
+    if shown.contains(&7) && !below.is_empty() {
+        let _ = writeln!(out, "  identities are below {below}");
+    }
     out
+}
+
+fn row(process: &Process, is_ready: bool, below: &str) -> [String; 8] {
+    let pid = process.live_pid();
+    let ready = match (process.held, is_ready) {
+        (true, _) => "held",
+        (false, true) => "yes",
+        (false, false) => "no",
+    };
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let identity = process.identity.as_ref();
+    [
+        process.name.clone(),
+        or_none(pid.map(|pid| pid.to_string())),
+        ready.to_owned(),
+        or_none(pid.map(|_| short(uptime(process)))),
+        process.restarts.to_string(),
+        or_none(pid.and_then(system::resident_bytes).map(mebibytes)),
+        listens(process),
+        or_none(identity.map(|id| id.strip_prefix(below).unwrap_or(id).to_owned())),
+    ]
+}
+
+/// What all identities begin with, up to a slash: there is one trust domain and one namespace.
+fn below(state: &State) -> String {
+    let mut identities = state
+        .processes
+        .iter()
+        .filter_map(|process| process.identity.as_deref());
+    let first = identities.next().unwrap_or_default();
+    let folder = |id: &str| id.rfind('/').map_or(0, |slash| slash + 1);
+    let prefix = &first[..folder(first)];
+    match identities.all(|id| &id[..folder(id)] == prefix) {
+        true => prefix.to_owned(),
+        false => String::new(),
+    }
+}
+
+/// How many processes there are, and their memory.
+pub fn totals(state: &State) -> (usize, String) {
+    let pids = state.processes.iter().filter_map(Process::live_pid);
+    let bytes = pids.filter_map(system::resident_bytes).sum();
+    (state.processes.len(), mebibytes(bytes))
 }
 
 /// The address others use: a sidecar's inbound listener, else the process's own.
@@ -302,7 +343,35 @@ mod tests {
                 ..Process::default()
             }],
         };
-        let table = table(&state, |_| false);
+        let table = table(&state, |_| false, None);
         assert!(table.contains("  edge     -    no     -   0"), "{table}");
+    }
+
+    #[test]
+    fn the_table_fits_the_terminal() {
+        let process = |name: &str| Process {
+            name: format!("{name}-1-sidecar"),
+            identity: Some(format!("spiffe://sockshop.local/ns/shop/sa/{name}")),
+            ports: [("inbound".to_owned(), ([127, 0, 0, 1], 54_321).into())].into(),
+            ..Process::default()
+        };
+        let state = State {
+            pid: 1,
+            start_ticks: 1,
+            mesh: Default::default(),
+            ready: true,
+            edge: ([127, 0, 0, 1], 1).into(),
+            control: ([127, 0, 0, 1], 1).into(),
+            processes: vec![process("notifications"), process("orders")],
+        };
+        for columns in [60, 80, 120] {
+            let table = table(&state, |_| true, Some(columns));
+            let widest = table.lines().map(str::len).max().unwrap();
+            assert!(widest <= columns, "{widest}:\n{table}");
+            assert_eq!(table.contains("IDENTITY"), columns == 120, "{table}");
+        }
+        let table = table(&state, |_| true, None);
+        assert!(table.contains("127.0.0.1:54321  orders\n"), "{table}");
+        assert!(table.contains("identities are below spiffe://sockshop.local/ns/shop/sa/\n"));
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// When a process started, in clock ticks since boot: with its pid it names one process for ever.
 pub fn start_ticks(pid: u32) -> Option<u64> {
@@ -64,6 +64,21 @@ pub fn terminate(pid: u32) -> io::Result<()> {
 /// If it may not be signalled.
 pub fn kill(pid: u32) -> io::Result<()> {
     signal(pid, Signal::KILL)
+}
+
+/// Asks every process of a group to end, as Ctrl-C in its terminal would.
+///
+/// # Errors
+///
+/// If they may not be signalled.
+pub fn terminate_group(leader: u32) -> io::Result<()> {
+    let Some(leader) = i32::try_from(leader).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    match kill_process_group(leader, Signal::INT) {
+        Err(error) if error == rustix::io::Errno::SRCH => Ok(()),
+        other => other.map_err(Into::into),
+    }
 }
 
 fn signal(pid: u32, signal: Signal) -> io::Result<()> {

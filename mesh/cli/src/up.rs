@@ -17,14 +17,9 @@ mod stale;
 mod supervise;
 mod upkeep;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{path::Path, process::ExitCode, sync::Arc};
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use weft_model::Mesh;
@@ -40,6 +35,7 @@ use crate::{
     args::UpArgs,
     data::{DataFolder, State},
     locate, logs,
+    terminal::Paint,
 };
 
 /// How many lines of a log an error shows.
@@ -74,35 +70,36 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     let workspace = locate::workspace(&file)?;
     let data = DataFolder::new(locate::data_folder(&args.place)?);
     data.create()?;
-    let progress = Progress::new();
-    let packages = plan::packages(&mesh, &args.only);
-    if args.detach {
-        build_programs(&packages, args, &workspace, &progress)?;
-        return detach::run(args, &mesh, &data, &progress);
-    }
-    let lock = data.lock()?;
-    stale::clean(&data, &progress)?;
-    // Before the build: nobody wants to wait for that to learn of a taken port.
-    ports::FreePorts::default().demand(args.listen.unwrap_or(mesh.edge.listen))?;
-    let programs = build_programs(&packages, args, &workspace, &progress)?;
-    let plan = plan::plan(&mesh, args, &data, &workspace, &programs)?;
-    let result =
-        weft_runtime::runtime()?.block_on(Running::run(args, &mesh, &data, plan, &progress));
-    drop(lock);
-    result
+    weft_runtime::runtime()?.block_on(build_and_run(args, &mesh, &data, &workspace))
 }
 
-fn build_programs(
-    packages: &[&str],
+async fn build_and_run(
     args: &UpArgs,
+    mesh: &Mesh,
+    data: &DataFolder,
     workspace: &Path,
-    progress: &Progress,
-) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    if args.no_build {
-        build::siblings(packages)
-    } else {
-        build::build(packages, workspace, progress)
+) -> anyhow::Result<ExitCode> {
+    let progress = Progress::new();
+    let kill = CancellationToken::new();
+    let asked = signals::watch(kill.clone())?;
+    let packages = plan::packages(mesh, &args.only);
+    let programs = async {
+        match args.no_build {
+            true => build::siblings(&packages),
+            false => build::build(&packages, workspace, &progress, &asked).await,
+        }
+    };
+    if args.detach {
+        programs.await?;
+        return detach::run(args, mesh, data, &progress, &asked).await;
     }
+    let _lock = data.lock()?;
+    stale::clean(data, &progress)?;
+    // Before the build: nobody wants to wait for that to learn of a taken port.
+    ports::FreePorts::default().demand(args.listen.unwrap_or(mesh.edge.listen))?;
+    let programs = programs.await?;
+    let plan = plan::plan(mesh, args, data, workspace, &programs)?;
+    Running::run(args, mesh, data, plan, &progress, asked, kill).await
 }
 
 /// The processes of one run.
@@ -121,6 +118,8 @@ impl<'a> Running<'a> {
         data: &DataFolder,
         plan: Plan,
         progress: &'a Progress,
+        asked: CancellationToken,
+        kill: CancellationToken,
     ) -> anyhow::Result<ExitCode> {
         let (events_sender, events) = mpsc::channel(64);
         let board = Board::new(data.clone(), board::first_state(mesh, &plan)?)?;
@@ -130,7 +129,7 @@ impl<'a> Running<'a> {
                 token_key: Arc::new(weft_identity::token::load_or_create_key(&plan.token_key)?),
                 events: events_sender,
                 started: CancellationToken::new(),
-                kill: CancellationToken::new(),
+                kill,
                 grace: args.grace,
             },
             events,
@@ -138,7 +137,6 @@ impl<'a> Running<'a> {
             holds: Arc::new(Holds::new(data, mesh.services.keys())?),
             supervisors: Vec::new(),
         };
-        let asked = signals::watch(running.context.kill.clone())?;
         let mut upkeep = JoinSet::new();
         upkeep.spawn(hold::watch(data.clone(), Arc::clone(&running.holds)));
         for spec in &plan.specs {
@@ -154,20 +152,18 @@ impl<'a> Running<'a> {
         let started = std::time::Instant::now();
         let result = tokio::select! {
             result = running.start(args, &plan) => result,
-            () = asked.cancelled() => Err(anyhow::anyhow!("stopped before everything was ready")),
+            () = asked.cancelled() => Err(anyhow!("stopped before everything was ready")),
         };
         if let Err(error) = result {
-            progress.update("draining");
+            progress.update("draining what was started");
             running.drain().await;
-            progress.line("");
-            return Err(error.context("the mesh could not be started; nothing is left running"));
+            progress.clear();
+            bail!("{error:#}\n\nnothing is left running");
         }
         running.context.started.cancel();
         running.context.board.change_all(|state| state.ready = true);
-        progress.line(&format!(
-            "ready in {:.1} s",
-            started.elapsed().as_secs_f32()
-        ));
+        let ready = format!("ready in {:.1} s", started.elapsed().as_secs_f32());
+        progress.line(&Paint::stderr().good(&ready));
         screen::show(mesh, &running.context.board.state(), args, data, false);
 
         running.watch(&asked).await;
@@ -221,7 +217,8 @@ impl<'a> Running<'a> {
                 () = &mut waiting => return Ok(()),
                 event = self.events.recv() => match event {
                     Some(Event::GaveUp { name, why }) => {
-                        bail!("{name} does not start: it {why}\n{}", last_lines(&board.state(), &name));
+                        let (lines, help) = (last_lines(&board.state(), &name), help(args, &name));
+                        bail!("{name} does not start: it {why}\n{lines}{help}");
                     }
                     Some(event) => tell(self.progress, &event),
                     None => bail!("the supervisors are gone"),
@@ -235,9 +232,10 @@ impl<'a> Running<'a> {
                         .collect();
                     let lines: Vec<_> =
                         missing.iter().take(3).map(|name| last_lines(&state, name)).collect();
+                    let help = missing.first().map(|name| help(args, name)).unwrap_or_default();
                     bail!(
-                        "not ready after {:?}: {}\n{}",
-                        args.ready_timeout, missing.join(", "), lines.join("\n")
+                        "not ready after {:?}: {}\n{}{help}, or give it more time with --ready-timeout",
+                        args.ready_timeout, missing.join(", "), lines.concat()
                     );
                 }
             }
@@ -294,8 +292,17 @@ fn last_lines(state: &State, name: &str) -> String {
     let lines = logs::tail(&process.log, LOG_LINES);
     let path = process.log.display();
     if lines.is_empty() {
-        return format!("  {path} is empty");
+        return format!("  it wrote nothing into {path}\n");
     }
-    let lines: Vec<_> = lines.iter().map(|line| format!("  | {line}")).collect();
-    format!("  the last lines of {path}:\n{}", lines.join("\n"))
+    let paint = Paint::stderr();
+    let shown = lines
+        .iter()
+        .map(|line| format!("  | {}\n", logs::readable(line, paint)));
+    format!("  the last lines of {path}:\n{}", shown.collect::<String>())
+}
+
+/// The next step after a process that does not start.
+fn help(args: &UpArgs, name: &str) -> String {
+    let place = args.place.flags();
+    format!("  help: `weft logs {name}{place}` shows more; mend it and run `weft up` again")
 }

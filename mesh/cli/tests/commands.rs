@@ -5,7 +5,8 @@ use std::{
     fs,
     net::TcpListener,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -123,6 +124,110 @@ fn status_logs_and_stop_say_when_nothing_runs() {
     assert!(weft(folder.path(), &["stop"]).status.success());
     let text = stderr(&weft(folder.path(), &["logs", "sock"]));
     assert!(text.contains("nothing was started there yet"), "{text}");
+}
+
+/// A workspace of one service with a build script.
+fn workspace(build: &str, main: &str) -> TempDir {
+    let folder = folder(&SMALL.replace(
+        "run: { command: [sh, -c, 'echo no socks today >&2; exit 3'] }",
+        "run: { cargo: sock }",
+    ));
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    fs::create_dir_all(folder.path().join("sock/src")).unwrap();
+    write(
+        "Cargo.toml",
+        "[workspace]\nmembers = [\"sock\"]\nresolver = \"3\"\n",
+    );
+    write(
+        "sock/Cargo.toml",
+        "[package]\nname = \"sock\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    );
+    write("sock/build.rs", build);
+    write("sock/src/main.rs", main);
+    folder
+}
+
+#[test]
+fn a_build_that_fails_is_shown_as_the_compiler_said_it() {
+    let folder = workspace("fn main() {}", "fn main() { let _: u32 = \"one\"; }");
+    let output = weft(folder.path(), &["up"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    for part in [
+        "error: the build failed; nothing was started\n\nerror[E0308]: mismatched types\n --> sock/src/main.rs:1:26\n",
+        "expected `u32`, found `&str`",
+        "help: mend it and run `weft up` again",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_stop_during_the_build_ends_the_build_too() {
+    let script = "fn main() { std::fs::write(\"../building\", std::process::id().to_string()).unwrap(); \
+                  std::thread::sleep(std::time::Duration::from_secs(60)); }";
+    let folder = workspace(script, "fn main() {}");
+    let up = Command::new(env!("CARGO_BIN_EXE_weft"))
+        .arg("up")
+        .current_dir(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let building = folder.path().join("building");
+    let pid = wait_for(|| {
+        fs::read_to_string(&building)
+            .ok()
+            .filter(|pid| !pid.is_empty())
+    });
+    Command::new("kill")
+        .arg(up.id().to_string())
+        .status()
+        .unwrap();
+    let output = up.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(
+        text.ends_with("stopped while building; nothing was started\n"),
+        "{text}"
+    );
+    let status = format!("/proc/{pid}/stat");
+    wait_for(|| (!Path::new(&status).exists()).then_some(()));
+}
+
+fn wait_for<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..2_000 {
+        if let Some(found) = found() {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("not in 20 s");
+}
+
+#[test]
+fn a_service_that_does_not_start_is_shown_with_its_log_and_the_next_step() {
+    let folder = folder(SMALL);
+    let output = weft(folder.path(), &["up", "--data", "d"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    for part in [
+        "error: sock-1 does not start: it ended with exit status: 3\n",
+        "  | no socks today\n",
+        "help: `weft logs sock-1 --data d` shows more",
+        "\n\nnothing is left running\n",
+    ] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_made_has_a_way_out() {
+    let folder = folder(SMALL);
+    let output = weft(folder.path(), &["up", "--data", "mesh.yaml/d"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("mesh.yaml/d: Not a directory"), "{text}");
+    assert!(text.contains("help: --data DIR"), "{text}");
 }
 
 #[test]

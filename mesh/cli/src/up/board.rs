@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use weft_model::Mesh;
@@ -18,6 +21,8 @@ use crate::{
 pub struct Board {
     data: DataFolder,
     state: Mutex<State>,
+    /// The last write failed, which was said.
+    is_stale: AtomicBool,
 }
 
 impl Board {
@@ -31,6 +36,7 @@ impl Board {
         Ok(Self {
             data,
             state: Mutex::new(state),
+            is_stale: AtomicBool::new(false),
         })
     }
 
@@ -49,8 +55,15 @@ impl Board {
         let before = state.clone();
         change(&mut state);
         let same = serde_json::to_value(&before).ok() == serde_json::to_value(&*state).ok();
-        if !same && let Err(error) = self.data.write_state(&state) {
-            eprintln!("warning: {error:#}");
+        if same {
+            return;
+        }
+        let written = self.data.write_state(&state);
+        let was_stale = self.is_stale.swap(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = written
+            && !was_stale
+        {
+            eprintln!("warning: {error:#}; `weft status` shows old facts until that is possible");
         }
     }
 

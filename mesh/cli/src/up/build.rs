@@ -4,17 +4,20 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    io::{BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
+    process::Stdio,
     time::Instant,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    process::Command,
+};
+use tokio_util::sync::CancellationToken;
 
 use super::progress::Progress;
-use crate::system;
+use crate::{system, terminal::Paint};
 
 /// What `cargo run` sets for the program it runs. A build below must not see it.
 const CARGO_RUN_ENV: [&str; 8] = [
@@ -32,31 +35,51 @@ const CARGO_RUN_ENV: [&str; 8] = [
 ///
 /// # Errors
 ///
-/// If the build fails, with the compiler's messages.
-pub fn build(
+/// If the build fails, with the compiler's messages, or when `asked` is cancelled; cargo and what it
+/// started have ended then.
+pub async fn build(
     packages: &[&str],
     workspace: &Path,
     progress: &Progress,
+    asked: &CancellationToken,
 ) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     if packages.is_empty() {
         return Ok(BTreeMap::new());
     }
     let started = Instant::now();
     progress.update(&format!("building {}", packages.join(", ")));
-    let mut child = command(packages, workspace)?
-        .spawn()
-        .context("cargo cannot be started\n  help: install Rust, or use --no-build with binaries beside weft")?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (programs, messages) = thread::scope(|scope| {
-        let messages = stderr.map(|stderr| scope.spawn(|| follow(stderr, progress)));
-        let programs = stdout.map(programs_in).unwrap_or_default();
-        let messages = messages.and_then(|thread| thread.join().ok());
-        (programs, messages.unwrap_or_default())
-    });
-    let status = child.wait().context("cargo cannot be waited for")?;
-    if !status.success() {
-        progress.line("the build failed:");
-        bail!("{}\n\nnothing was started", messages.trim_end());
+    let mut child = command(packages, workspace)?.spawn().map_err(|error| {
+        anyhow!(
+            "cargo cannot be started: {error}\n  help: install Rust, or use --no-build with binaries \
+             beside weft"
+        )
+    })?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    let stderr = child.stderr.take().context("cargo has no messages")?;
+    let group = child.id();
+    let work = async {
+        let (programs, messages) = tokio::join!(programs_in(stdout), follow(stderr, progress));
+        (child.wait().await, programs, messages)
+    };
+    tokio::pin!(work);
+    let (status, programs, messages) = tokio::select! {
+        ended = &mut work => ended,
+        () = asked.cancelled() => {
+            progress.update("stopping the build");
+            if let Some(group) = group {
+                system::terminate_group(group)?;
+            }
+            let _ = work.await;
+            progress.clear();
+            bail!("stopped while building; nothing was started");
+        }
+    };
+    progress.clear();
+    if !status.context("cargo cannot be waited for")?.success() {
+        bail!(
+            "the build failed; nothing was started\n\n{}\n\n  help: mend it and run `weft up` again",
+            messages.trim_end()
+        );
     }
     let mut found = BTreeMap::new();
     for package in packages {
@@ -104,11 +127,16 @@ fn command(packages: &[&str], workspace: &Path) -> anyhow::Result<Command> {
         ])
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "120")
+        // Ctrl-C in the terminal is for `weft up`, which passes it on and waits.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     for package in packages {
         command.args(["--bin", package]);
+    }
+    if Paint::stderr().is_on() {
+        command.env("CARGO_TERM_COLOR", "always");
     }
     let own = system::own_executable()?;
     let folder = own.parent();
@@ -116,8 +144,9 @@ fn command(packages: &[&str], workspace: &Path) -> anyhow::Result<Command> {
     if is("release") || (!is("debug") && !cfg!(debug_assertions)) {
         command.arg("--release");
     }
-    // The target folder this program was built into, wherever that is.
-    if let Some(target) = folder.and_then(Path::parent)
+    // For the workspace this program is of: the target folder it was built into, wherever that is.
+    if Path::new(env!("CARGO_MANIFEST_DIR")).starts_with(workspace)
+        && let Some(target) = folder.and_then(Path::parent)
         && target.join("CACHEDIR.TAG").is_file()
     {
         command.arg("--target-dir").arg(target);
@@ -132,9 +161,10 @@ fn command(packages: &[&str], workspace: &Path) -> anyhow::Result<Command> {
 }
 
 /// The programs cargo names, by package.
-fn programs_in(stdout: impl Read) -> BTreeMap<String, PathBuf> {
+async fn programs_in(stdout: impl AsyncRead + Unpin) -> BTreeMap<String, PathBuf> {
     let mut programs = BTreeMap::new();
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(&line) else {
             continue;
         };
@@ -147,13 +177,14 @@ fn programs_in(stdout: impl Read) -> BTreeMap<String, PathBuf> {
 }
 
 /// Shows cargo's progress and returns everything else it says.
-fn follow(stderr: impl Read, progress: &Progress) -> String {
+async fn follow(stderr: impl AsyncRead + Unpin, progress: &Progress) -> String {
     let mut reader = BufReader::new(stderr);
     let mut messages = String::new();
     let mut bytes = Vec::new();
     // Cargo redraws its bar with carriage returns; what stays ends with a line feed.
     while reader
         .read_until(b'\n', &mut bytes)
+        .await
         .is_ok_and(|read| read > 0)
     {
         show(&bytes, progress, &mut messages);
@@ -163,13 +194,15 @@ fn follow(stderr: impl Read, progress: &Progress) -> String {
 }
 
 fn show(bytes: &[u8], progress: &Progress, messages: &mut String) {
-    for part in String::from_utf8_lossy(bytes).split(['\r', '\n']) {
+    let text = String::from_utf8_lossy(bytes);
+    for part in text.trim_end_matches(['\r', '\n']).split('\r') {
         let plain = without_escapes(part);
         let text = plain.trim();
         if let Some(counts) = building(text) {
             progress.update(&counts);
-        } else if !text.is_empty() && !is_routine(text) {
-            messages.push_str(plain.trim_end());
+        } else if !(is_routine(text) || text.is_empty() && messages.is_empty()) {
+            // With its colours, if cargo was asked for them.
+            messages.push_str(part.trim_end());
             messages.push('\n');
         }
     }
@@ -214,14 +247,14 @@ fn without_escapes(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn cargos_bar_becomes_counts_and_its_errors_are_kept() {
+    #[tokio::test]
+    async fn cargos_bar_becomes_counts_and_its_errors_are_kept() {
         let text = b"\x1b[1m   Compiling\x1b[0m syn v2.0.1\n\x1b[36m  Building\x1b[0m [==>   ] 4/12: syn\r\
-                     error[E0425]: cannot find value `x`\n  --> src/main.rs:3:5\n";
-        let messages = follow(text.as_slice(), &Progress::new());
+                     error[E0425]: cannot find value `x`\n  --> src/main.rs:3:5\n\nhelp: none\n";
+        let messages = follow(text.as_slice(), &Progress::new()).await;
         assert_eq!(
             messages,
-            "error[E0425]: cannot find value `x`\n  --> src/main.rs:3:5\n"
+            "error[E0425]: cannot find value `x`\n  --> src/main.rs:3:5\n\nhelp: none\n"
         );
         assert_eq!(
             building("Building [==>   ] 4/12: syn").as_deref(),

@@ -5,26 +5,30 @@ use std::{
     fs::OpenOptions,
     os::unix::{fs::OpenOptionsExt as _, process::CommandExt as _},
     process::{Command, ExitCode, Stdio},
-    thread,
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use weft_model::Mesh;
 
 use super::{progress::Progress, screen};
 use crate::{args::UpArgs, data::DataFolder, logs, system};
 
+const POLL: Duration = Duration::from_millis(50);
+
 /// Starts `weft up` in the background and returns once it is ready.
 ///
 /// # Errors
 ///
-/// If it ends before.
-pub fn run(
+/// If it ends before, or `asked` is cancelled before; then it is drained.
+pub async fn run(
     args: &UpArgs,
     mesh: &Mesh,
     data: &DataFolder,
     progress: &Progress,
+    asked: &CancellationToken,
 ) -> anyhow::Result<ExitCode> {
     let path = data.log("up");
     let log = OpenOptions::new()
@@ -50,6 +54,7 @@ pub fn run(
     loop {
         if let Some(status) = child.try_wait()? {
             let lines = logs::tail(&path, 60).join("\n");
+            progress.clear();
             bail!("weft up in the background ended with {status}:\n{lines}");
         }
         // Written as a whole, so never half read; a state of an earlier run has another pid.
@@ -57,6 +62,7 @@ pub fn run(
             && state.pid == child.id()
         {
             if state.ready {
+                progress.clear();
                 screen::show(mesh, &state, args, data, true);
                 return Ok(ExitCode::SUCCESS);
             }
@@ -70,6 +76,17 @@ pub fn run(
                 state.processes.len()
             ));
         }
-        thread::sleep(Duration::from_millis(50));
+        tokio::select! {
+            () = sleep(POLL) => {}
+            () = asked.cancelled() => {
+                progress.update("draining what was started");
+                system::terminate(child.id())?;
+                while child.try_wait()?.is_none() {
+                    sleep(POLL).await;
+                }
+                progress.clear();
+                bail!("stopped before everything was ready\n\nnothing is left running");
+            }
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::terminal;
+
 /// How often plain output repeats what it is waiting for.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -38,10 +40,9 @@ impl Progress {
             return;
         }
         if self.terminal {
-            let width = std::env::var("COLUMNS")
-                .ok()
-                .and_then(|width| width.parse().ok());
-            let short: String = line.chars().take(width.unwrap_or(100_usize) - 1).collect();
+            // A line that wraps could not be taken back.
+            let width = terminal::columns(&stderr()).unwrap_or(80);
+            let short: String = line.chars().take(width - 1).collect();
             let _ = write!(stderr(), "\r\x1b[2K{short}");
             let _ = stderr().flush();
         } else if shown.at.is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL) {
@@ -53,13 +54,16 @@ impl Progress {
 
     /// Writes a line that stays.
     pub fn line(&self, line: &str) {
+        self.clear();
+        let _ = writeln!(stderr(), "{line}");
+    }
+
+    /// Takes the updating line away.
+    pub fn clear(&self) {
         let mut shown = self.state();
-        let clear = if self.terminal && !shown.line.is_empty() {
-            "\r\x1b[2K"
-        } else {
-            ""
-        };
-        let _ = writeln!(stderr(), "{clear}{line}");
+        if self.terminal && !shown.line.is_empty() {
+            let _ = write!(stderr(), "\r\x1b[2K");
+        }
         shown.line.clear();
         shown.at = None;
     }

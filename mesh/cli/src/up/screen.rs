@@ -4,7 +4,12 @@ use std::fmt::Write as _;
 
 use weft_model::Mesh;
 
-use crate::{args::UpArgs, data::DataFolder, data::State, status};
+use crate::{
+    args::UpArgs,
+    data::{DataFolder, State},
+    locate, status,
+    terminal::Paint,
+};
 
 /// Prints the screen, or one JSON object.
 pub fn show(mesh: &Mesh, state: &State, args: &UpArgs, data: &DataFolder, detached: bool) {
@@ -22,8 +27,10 @@ fn json(mesh: &Mesh, state: &State, data: &DataFolder) -> serde_json::Value {
         .iter()
         .map(|example| serde_json::json!({ "name": example.name, "shell": filled(&example.shell, state) }))
         .collect();
+    let edge = edge_url(state);
     serde_json::json!({
-        "edge": edge_url(state),
+        "edge": edge,
+        "docs": format!("{edge}/docs"),
         "control": format!("http://{}", state.control),
         "data": data.path(),
         "logs": data.logs(),
@@ -33,49 +40,36 @@ fn json(mesh: &Mesh, state: &State, data: &DataFolder) -> serde_json::Value {
 }
 
 fn text(mesh: &Mesh, state: &State, args: &UpArgs, data: &DataFolder, detached: bool) -> String {
-    // The data folder has to be named where it is not the one that is found.
-    let place = match (&args.place.mesh, &args.place.data) {
-        (_, Some(_)) => format!(" --data {}", data.path().display()),
-        (Some(mesh), None) => format!(" --mesh {}", mesh.display()),
-        (None, None) => String::new(),
-    };
-    let (edge, authority) = (edge_url(state), state.edge);
+    let (paint, edge) = (Paint::stdout(), edge_url(state));
+    let (weft, place) = (locate::own_name(), args.place.flags());
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(out, "  {name:<9}{value}");
+        let _ = writeln!(out, "  {}{value}", paint.dim(&format!("{name:<10}")));
     };
     if mesh.edge.pages.is_some() {
-        line("shop", format!("{edge}/"));
+        line("shop", paint.strong(&format!("{edge}/")));
     }
-    line("API docs", format!("{edge}/openapi.json"));
+    line("API docs", format!("{edge}/docs"));
+    line("gRPC", format!("grpcurl -plaintext {} list", state.edge));
+    let (count, memory) = status::totals(state);
     line(
-        "control",
-        format!("http://{}/    weft status{place}", state.control),
+        "status",
+        format!("{weft} status{place}    {count} processes, {memory}"),
     );
-    line("data", data.path().display().to_string());
+    line("logs", format!("{weft} logs SERVICE -f{place}"));
     line(
-        "logs",
-        format!("{}    weft logs SERVICE -f{place}", data.logs().display()),
+        "data",
+        format!("{}    logs/ are there, too", data.path().display()),
     );
-    let stop = if detached {
-        format!("weft stop{place}")
-    } else {
-        "Ctrl-C".to_owned()
+    let stop = match detached {
+        true => format!("{weft} stop{place}"),
+        false => "Ctrl-C".to_owned(),
     };
     line("stop", stop);
     for example in &mesh.edge.examples {
-        let _ = write!(
-            out,
-            "\n  {}:\n\n{}\n",
-            example.name,
-            filled(&example.shell, state)
-        );
+        let title = paint.dim(&format!("{}:", example.name));
+        let _ = write!(out, "\n  {title}\n\n{}\n", filled(&example.shell, state));
     }
-    let _ = write!(
-        out,
-        "\n  every gRPC service:\n\ngrpcurl -plaintext {authority} list\n\n"
-    );
-    out.push_str(&status::table(state, |process| process.ready));
     out
 }
 
