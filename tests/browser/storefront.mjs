@@ -41,11 +41,16 @@ async function watch(page, complaints) {
     window.reportViolation(`${event.violatedDirective} ${event.blockedURI} on ${location.href}`)));
 }
 
-/** Takes a picture, and checks that the page fits its window. */
+/** Takes a picture, and checks that the page fits its window and nothing in the header touches. */
 async function look(page, name) {
   const { width } = page.viewportSize();
   const wide = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(wide <= width, `${name} is ${wide} px wide in a window of ${width} px`);
+  const gaps = await page.locator(".bar > a").evaluateAll((links) => {
+    const boxes = links.map((link) => link.getBoundingClientRect());
+    return boxes.slice(1).map((box, index) => Math.round(box.left - boxes[index].right));
+  });
+  assert.ok(gaps.every((gap) => gap >= 10), `the header of ${name} has gaps of ${gaps} px in a window of ${width} px`);
   await page.screenshot({ path: join(shots, `${width}-${name}.png`), fullPage: true });
 }
 
