@@ -171,6 +171,10 @@ fn settle(
     inner
         .metrics
         .attempt_ended(&ending.labels, attempt_status(&outcome), took);
+    if response.is_none() && ending.replay.has_failed() {
+        let failure = Failure::new(Reason::Cancelled, "the caller's request broke off");
+        return Err(Failed::For(failure));
+    }
     let next = inner.engine.lock().attempt_ended(
         &mut ending.call,
         endpoint,

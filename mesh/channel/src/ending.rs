@@ -28,10 +28,11 @@ impl Ending {
         }
         self.replay.cancel();
         self.call.record.reason = reason;
-        let broken = matches!(
-            reason,
-            Reason::UpstreamReset | Reason::UpstreamProtocolError
-        );
+        let broken = !self.replay.has_failed()
+            && matches!(
+                reason,
+                Reason::UpstreamReset | Reason::UpstreamProtocolError
+            );
         let now = Instant::now();
         let mut engine = self.inner.engine.lock();
         engine.finished(&self.call, status, broken, now.into_std());

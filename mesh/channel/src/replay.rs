@@ -33,6 +33,7 @@ struct State {
     quota: Arc<AtomicUsize>,
     is_recording: bool,
     has_ended: bool,
+    has_failed: bool,
     /// The attempt that may send; others find out that they are over.
     current: Option<u32>,
     attempts: u32,
@@ -55,6 +56,7 @@ impl Replay {
             quota: Arc::clone(quota),
             is_recording: true,
             has_ended: false,
+            has_failed: false,
             current: None,
             attempts: 0,
             waker: None,
@@ -87,6 +89,11 @@ impl Replay {
     /// Whether another attempt could send the request from its first byte.
     pub(crate) fn is_replayable(&self) -> bool {
         self.0.lock().is_recording
+    }
+
+    /// Whether the caller's body broke off: what became of the attempt then is no fault of its endpoint.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.lock().has_failed
     }
 
     /// No other attempt will come: nothing needs to be kept any more.
@@ -193,6 +200,7 @@ impl http_body::Body for AttemptBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
+                state.has_failed = true;
                 state.forget();
                 Poll::Ready(Some(Err(error)))
             }

@@ -34,7 +34,7 @@ async fn a_unary_call_arrives_with_the_callers_proven_name() {
 }
 
 #[tokio::test]
-async fn the_end_user_is_passed_on_and_trace_context_added() {
+async fn the_end_user_is_passed_on() {
     let (_mesh, _echo, mut client, _running) = pair().await;
     let mut request = Request::new("header x-weft-subject".to_owned());
     request
@@ -42,6 +42,21 @@ async fn the_end_user_is_passed_on_and_trace_context_added() {
         .insert("x-weft-subject", "customers/7".parse().unwrap());
     let subject = client.call("Unary", request).await.unwrap().into_inner();
     assert_eq!(subject, "customers/7");
+}
+
+#[tokio::test]
+async fn the_callers_trace_goes_on_with_spans_of_the_sidecars() {
+    let (_mesh, _echo, mut client, _running) = pair().await;
+    let mut request = Request::new("header traceparent".to_owned());
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    request
+        .metadata_mut()
+        .insert("traceparent", parent.parse().unwrap());
+    let arrived = client.call("Unary", request).await.unwrap().into_inner();
+    let (trace, span) = (&arrived[3..35], &arrived[36..52]);
+    assert_eq!(trace, "4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_ne!(span, "00f067aa0ba902b7", "it is a span of a sidecar");
+    assert!(arrived.ends_with("-01"), "{arrived}");
 }
 
 #[tokio::test]

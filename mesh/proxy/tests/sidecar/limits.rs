@@ -51,10 +51,7 @@ async fn a_long_stream_crosses_in_order_and_whole() {
         assert_eq!(message.len(), FLOOD_BYTES);
     }
     let ahead = echo.flooded.load(Ordering::SeqCst) - wanted;
-    assert!(
-        ahead * FLOOD_BYTES < 1024 * 1024,
-        "{ahead} messages ahead"
-    );
+    assert!(ahead * FLOOD_BYTES < 1024 * 1024, "{ahead} messages ahead");
 }
 
 #[tokio::test]

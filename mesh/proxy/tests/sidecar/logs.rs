@@ -6,16 +6,32 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use parking_lot::Mutex;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::{
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    fmt::MakeWriter,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 static LINES: LazyLock<Arc<Mutex<String>>> = LazyLock::new(|| {
     let lines: Arc<Mutex<String>> = Arc::default();
-    let subscriber = tracing_subscriber::fmt()
+    let logs = tracing_subscriber::fmt::layer()
         .json()
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(Writer(Arc::clone(&lines)));
-    let _ = tracing::subscriber::set_global_default(subscriber.finish());
+        .with_writer(Writer(Arc::clone(&lines)))
+        .with_filter(LevelFilter::INFO);
+    // Spans need ids to be passed on; nobody exports them.
+    let tracer = SdkTracerProvider::builder().build().tracer("test");
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(tracer)
+        .with_filter(Targets::new().with_target("weft", LevelFilter::INFO));
+    let _ = tracing_subscriber::registry()
+        .with(spans)
+        .with(logs)
+        .try_init();
     lines
 });
 

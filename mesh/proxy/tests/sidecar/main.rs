@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod calls;
+mod channel;
+mod cold_start;
 mod deadlines;
 mod drain;
 mod echo;
 mod identity;
 mod limits;
 mod logs;
+mod metrics;
 mod registration;
 mod retries;
 mod support;

@@ -1,16 +1,26 @@
 //! The registry knows a workload exactly while it serves.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use contracts::weft::registry::v1::{
     DeregisterRequest, DeregisterResponse, RegisterRequest, RegisterResponse,
     registry_service_server::{RegistryService, RegistryServiceServer},
 };
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, transport::Endpoint};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Endpoint},
+};
 use weft_proxy::{Grace, Listeners, Sidecar, Workload};
 use weft_runtime::metrics::Metrics;
 
@@ -21,7 +31,27 @@ use crate::{
 
 /// Remembers whether `echo-1` is registered, and where.
 #[derive(Clone, Default)]
-struct Registry(Arc<Mutex<Option<String>>>);
+struct Registry {
+    address: Arc<Mutex<Option<String>>>,
+    /// Registrations that have come, whether carried out already or not.
+    begun: Arc<AtomicUsize>,
+    slowness: Duration,
+}
+
+impl Registry {
+    async fn serve(&self) -> Channel {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let control = format!("http://{}", listener.local_addr().unwrap());
+        let server = tonic::transport::Server::builder()
+            .add_service(RegistryServiceServer::new(self.clone()));
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        Endpoint::from_shared(control).unwrap().connect_lazy()
+    }
+
+    fn address(&self) -> Option<String> {
+        self.address.lock().clone()
+    }
+}
 
 #[tonic::async_trait]
 impl RegistryService for Registry {
@@ -34,7 +64,14 @@ impl RegistryService for Registry {
             (request.service.as_str(), request.instance.as_str()),
             ("echo", "echo-1")
         );
-        *self.0.lock() = Some(request.address);
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let (address, slowness) = (Arc::clone(&self.address), self.slowness);
+        // What has begun is carried out even if nobody waits for it.
+        let carried_out = tokio::spawn(async move {
+            tokio::time::sleep(slowness).await;
+            *address.lock() = Some(request.address);
+        });
+        carried_out.await.unwrap();
         Ok(Response::new(RegisterResponse::default()))
     }
 
@@ -42,7 +79,7 @@ impl RegistryService for Registry {
         &self,
         _request: Request<DeregisterRequest>,
     ) -> Result<Response<DeregisterResponse>, Status> {
-        *self.0.lock() = None;
+        *self.address.lock() = None;
         Ok(Response::new(DeregisterResponse::default()))
     }
 }
@@ -51,25 +88,72 @@ impl RegistryService for Registry {
 async fn a_workload_is_registered_while_it_serves_and_leaves_before_it_drains() {
     let mesh = Mesh::new("registration.local");
     let registry = Registry::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let control = format!("http://{}", listener.local_addr().unwrap());
-    let server = tonic::transport::Server::builder()
-        .add_service(RegistryServiceServer::new(registry.clone()));
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    let control = Endpoint::from_shared(control).unwrap().connect_lazy();
-
+    let control = registry.serve().await;
     // The workload has a port but does not serve yet.
     let app_address = TcpListener::bind("127.0.0.1:0")
         .await
         .unwrap()
         .local_addr()
         .unwrap();
-    let (_snapshots, followed) = watch::channel(Some(Arc::new(mesh.allowing(&["orders"]))));
+    let (address, shutdown, running) = sidecar(&mesh, control, app_address).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(registry.address(), None);
+
+    let stop = CancellationToken::new();
+    let app = TcpListener::bind(app_address).await.unwrap();
+    let serving = Echo::default().serve_on(app, stop.clone());
+    let is_registered = || registry.address().as_ref() == Some(&address);
+    eventually("the workload is registered", is_registered).await;
+
+    stop.cancel();
+    serving.await.unwrap();
+    eventually("the workload that stopped is gone", || {
+        registry.address().is_none()
+    })
+    .await;
+
+    let again = TcpListener::bind(app_address).await.unwrap();
+    Echo::default().serve_on(again, CancellationToken::new());
+    eventually("the workload is registered again", is_registered).await;
+    shutdown.cancel();
+    eventually("the draining workload is gone", || {
+        registry.address().is_none()
+    })
+    .await;
+    running.await.unwrap();
+    assert_eq!(registry.address(), None);
+}
+
+#[tokio::test]
+async fn a_heartbeat_under_way_does_not_outlive_the_deregistration() {
+    let mesh = Mesh::new("registration.local");
+    let registry = Registry {
+        slowness: Duration::from_millis(300),
+        ..Registry::default()
+    };
+    let control = registry.serve().await;
+    let (app, _serving) = Echo::default().serve(CancellationToken::new()).await;
+    let (_, shutdown, running) = sidecar(&mesh, control, app).await;
+    let begun = || registry.begun.load(Ordering::SeqCst);
+    eventually("a second heartbeat is under way", || begun() == 2).await;
+    shutdown.cancel();
+    running.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(registry.address(), None);
+}
+
+/// A sidecar of `echo-1` at `app`: where it is reached, and how to end it.
+async fn sidecar(
+    mesh: &Mesh,
+    control: Channel,
+    app: SocketAddr,
+) -> (String, CancellationToken, JoinHandle<()>) {
+    let (_, followed) = watch::channel(Some(Arc::new(mesh.allowing(&["orders"]))));
     let sidecar = Sidecar::new(
         Workload {
             service: "echo".to_owned(),
             instance: "echo-1".to_owned(),
-            app: app_address,
+            app,
             advertise: None,
         },
         Listeners {
@@ -88,31 +172,5 @@ async fn a_workload_is_registered_while_it_serves_and_leaves_before_it_drains() 
         ..Grace::default()
     };
     let running = sidecar.run(Some(control), shutdown.clone().cancelled_owned(), grace);
-    let running = tokio::spawn(running);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(*registry.0.lock(), None);
-
-    let stop = CancellationToken::new();
-    let app = TcpListener::bind(app_address).await.unwrap();
-    let serving = Echo::default().serve_on(app, stop.clone());
-    let is_registered = || registry.0.lock().as_deref() == Some(address.as_str());
-    eventually("the workload is registered", is_registered).await;
-
-    stop.cancel();
-    serving.await.unwrap();
-    eventually("the workload that stopped is gone", || {
-        registry.0.lock().is_none()
-    })
-    .await;
-
-    let again = TcpListener::bind(app_address).await.unwrap();
-    Echo::default().serve_on(again, CancellationToken::new());
-    eventually("the workload is registered again", is_registered).await;
-    shutdown.cancel();
-    eventually("the draining workload is gone", || {
-        registry.0.lock().is_none()
-    })
-    .await;
-    running.await.unwrap();
-    assert_eq!(*registry.0.lock(), None);
+    (address, shutdown, tokio::spawn(running))
 }

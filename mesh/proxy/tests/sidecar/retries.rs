@@ -1,7 +1,6 @@
 //! What is repeated, and what never is.
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -10,7 +9,6 @@ use std::{
 };
 
 use tokio::{
-    net::TcpListener,
     task::JoinHandle,
     time::{Instant, sleep},
 };
@@ -20,7 +18,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     echo::Echo,
-    support::{Client, Mesh, eventually},
+    support::{Client, Mesh, eventually, nobody},
 };
 
 #[tokio::test]
@@ -93,15 +91,6 @@ fn load(
 fn process() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().unwrap()
-}
-
-/// An address where connections are refused.
-async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,7 +26,7 @@ use crate::{echo::Echo, logs};
 pub const AUTHORITY: &str = "echo:7070";
 
 pub struct Mesh {
-    authority: CertificateAuthority,
+    pub authority: CertificateAuthority,
     trust_domain: TrustDomain,
     _dir: TempDir,
 }
@@ -121,6 +121,7 @@ impl Mesh {
     pub async fn sidecar(&self, account: &str, app: SocketAddr, snapshot: Snapshot) -> Running {
         let listen = || TcpListener::bind("127.0.0.1:0");
         let (snapshots, followed) = watch::channel(Some(Arc::new(snapshot)));
+        let metrics = Metrics::new();
         let sidecar = Sidecar::new(
             Workload {
                 service: account.to_owned(),
@@ -134,7 +135,7 @@ impl Mesh {
             },
             self.identity(account),
             followed,
-            &Metrics::new(),
+            &metrics,
         )
         .unwrap();
         let (inbound, outbound) = (sidecar.inbound_address(), sidecar.outbound_address());
@@ -143,6 +144,7 @@ impl Mesh {
         Running {
             inbound,
             outbound,
+            metrics,
             snapshots,
             shutdown,
             task: tokio::spawn(sidecar.run(None, cancelled, Grace::default())),
@@ -168,6 +170,7 @@ impl Mesh {
 pub struct Running {
     pub inbound: SocketAddr,
     pub outbound: SocketAddr,
+    pub metrics: Metrics,
     pub snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     pub shutdown: CancellationToken,
     pub task: JoinHandle<()>,
@@ -230,6 +233,15 @@ pub fn path(method: &str) -> PathAndQuery {
 
 pub fn codec() -> ProstCodec<String, String> {
     ProstCodec::default()
+}
+
+/// An address where connections are refused.
+pub async fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 /// Waits until `holds`, for at most fifteen seconds.

@@ -1,0 +1,77 @@
+//! Without a control plane there is no certificate: nothing passes, and everyone is told why.
+
+use std::time::Duration;
+
+use clap::Parser;
+use http::Uri;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, client::Grpc, transport::Endpoint};
+use tonic_types::StatusExt;
+use weft_proxy::Args;
+
+use crate::{
+    logs,
+    support::{AUTHORITY, Client, Mesh, eventually, nobody},
+};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+#[tokio::test]
+async fn without_a_certificate_calls_are_refused_with_a_reason() {
+    let mesh = Mesh::new("cold.local");
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("root.pem"), mesh.authority.root_pem()).unwrap();
+    std::fs::write(file("token"), "not yet asked for").unwrap();
+    let (inbound, outbound) = (nobody().await, nobody().await);
+    let control = format!("https://{}", nobody().await);
+    let flags = [
+        ("service", "orders".to_owned()),
+        ("instance", "orders-1".to_owned()),
+        ("app", nobody().await.to_string()),
+        ("inbound-listen", inbound.to_string()),
+        ("outbound-listen", outbound.to_string()),
+        ("admin-listen", "127.0.0.1:0".to_owned()),
+        ("control", control.clone()),
+        ("trust-bundle", file("root.pem")),
+        ("token-file", file("token")),
+        ("state-dir", file("state")),
+        ("ready-file", file("ready")),
+    ];
+    let flags = flags
+        .into_iter()
+        .flat_map(|(name, value)| [format!("--{name}"), value]);
+    let args = Cli::parse_from(["weft".to_owned()].into_iter().chain(flags)).args;
+    let shutdown = CancellationToken::new();
+    let sidecar = tokio::spawn(weft_proxy::serve(args, shutdown.clone()));
+    eventually("the outbound port is taken", || {
+        std::net::TcpStream::connect(outbound).is_ok()
+    })
+    .await;
+
+    let origin: Uri = format!("http://{AUTHORITY}").parse().unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{outbound}")).unwrap();
+    let channel = endpoint.origin(origin).connect_lazy();
+    let call = async { Client(Grpc::new(channel)).unary("hello").await };
+    let status = timeout(Duration::from_secs(5), call)
+        .await
+        .expect("it is answered")
+        .unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.reason, "NO_IDENTITY");
+    assert_eq!(info.metadata["target"], AUTHORITY);
+    let error = TcpStream::connect(inbound).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    assert!(!dir.path().join("ready").exists());
+    logs::line(&[&control, "no certificate yet, trying again"]).await;
+
+    shutdown.cancel();
+    let ended = timeout(Duration::from_secs(5), sidecar).await;
+    ended.expect("it ends").unwrap().unwrap();
+}
