@@ -251,7 +251,7 @@ async function largeMessage() {
 }
 
 async function largeStreams() {
-  const pieces = 256;
+  const pieces = 128;
   const up = only(await call.collect(repeat(pieces, { payload: PIECE })));
   const down = all(await call.produce({ number: pieces }));
   const both = all(await call.converse(repeat(pieces, { payload: PIECE })));

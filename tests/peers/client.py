@@ -202,7 +202,7 @@ def large_message() -> dict:
 
 
 def large_streams() -> dict:
-    pieces = 256
+    pieces = 128
     up = PEER.Collect((Request(payload=PIECE) for _ in range(pieces)), timeout=TIMEOUT)
     down = [reply.payload == PIECE for reply in PEER.Produce(Request(number=pieces), timeout=TIMEOUT)]
     both = [reply.payload == PIECE for reply in PEER.Converse((Request(payload=PIECE) for _ in range(pieces)), timeout=TIMEOUT)]

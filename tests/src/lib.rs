@@ -1,5 +1,6 @@
 //! The whole system, run for real: `tests/` holds one file per promise.
 
+pub mod attacks;
 pub mod http;
 pub mod manifests;
 pub mod memory;

@@ -11,9 +11,13 @@ use anyhow::{Context, Result, bail};
 use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+use tokio::{net::TcpStream, sync::OnceCell};
 
 use crate::{
+    attacks::{
+        Raw,
+        frames::{block, frame, kind, stream},
+    },
     memory,
     relay::Relay,
     shop::{root, until, weft},
@@ -38,6 +42,8 @@ pub struct Exchange {
     pub details: String,
     /// Bytes of the compressed call on the client's connection, there and back.
     pub relayed: (u64, u64),
+    /// Connections beside it that asked for 50 MiB each and read none.
+    pub stalled: u64,
     /// The peak of both sidecars' memory after the exchange, less what it was before.
     pub grown: Vec<(String, u64)>,
 }
@@ -167,6 +173,11 @@ impl Mesh {
             .as_str()
             .context("no outbound port")?
             .parse()?;
+        // All that the client tries, it tries beside others that read nothing.
+        let stalled = match (client, server) {
+            ("python", "node") => stall(outbound, server).await?,
+            _ => Vec::new(),
+        };
         let relay = Relay::start(outbound).await?;
         let script = match client {
             "python" => "client.py",
@@ -195,6 +206,7 @@ impl Mesh {
             seen,
             details,
             relayed: relay.bytes(),
+            stalled: stalled.len() as u64,
             grown,
         })
     }
@@ -205,6 +217,33 @@ impl Drop for Mesh {
         drop(self.up.stdin.take());
         let _ = self.up.wait();
     }
+}
+
+/// Callers that ask for 500 streams of a mebibyte each, and read none of it.
+async fn stall(outbound: SocketAddr, server: &str) -> Result<Vec<Raw>> {
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    let headers = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", &format!("{server}:7070")),
+        (":path", "/weft.tests.peers.v1.Peer/Produce"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ]);
+    // Field 3, `number`: 16 replies of 64 KiB.
+    let request = [0, 0, 0, 0, 2, 3 << 3, 16];
+    let mut stalled = Vec::new();
+    for _ in 0..10 {
+        let connection = TcpStream::connect(outbound).await?;
+        let mut raw = Raw::over(Box::new(connection), &[(INITIAL_WINDOW_SIZE, 0)]).await?;
+        for number in (0..50).map(stream) {
+            let mut bytes = frame(kind::HEADERS, kind::END_HEADERS, number, &headers);
+            bytes.extend(frame(kind::DATA, kind::END_STREAM, number, &request));
+            raw.send(&bytes).await?;
+        }
+        stalled.push(raw);
+    }
+    Ok(stalled)
 }
 
 fn service(interpreter: &Path, script: &Path, generated: &Path) -> Value {

@@ -180,16 +180,18 @@ async fn a_message_of_four_mebibytes_passes_both_ways() {
 
 #[tokio::test]
 async fn streams_longer_than_every_window_pass() {
-    let expected = json!({"up": 16 << 20, "down": true, "both": true});
+    let expected = json!({"up": 8 << 20, "down": true, "both": true});
     all_saw("largeStreams", |_| expected.clone()).await;
 }
 
 #[tokio::test]
-async fn streams_pass_in_constant_memory() {
+async fn streams_that_nobody_reads_hold_neither_memory_nor_others() {
+    const MEBIBYTE: u64 = 1 << 20;
     for exchange in exchanges().await {
+        let allowed = 40 * MEBIBYTE + exchange.stalled * 4 * MEBIBYTE;
         for (sidecar, grown) in &exchange.grown {
             assert!(
-                *grown < 32 << 20,
+                *grown < allowed,
                 "{sidecar} grew by {grown} bytes while {} called {}",
                 exchange.client,
                 exchange.server
