@@ -14,18 +14,18 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     match weft_model::Mesh::checked(&file, contracts::pool()) {
         Ok(mesh) => {
             if args.json {
-                println!("{}", serde_json::json!({ "problems": [] }));
+                say!("{}", serde_json::json!({ "problems": [] }));
             } else {
                 let services = mesh.services.len();
-                println!("{}: fine, {services} services", file.display());
+                say!("{}: fine, {services} services", file.display());
             }
             Ok(ExitCode::SUCCESS)
         }
         Err(problems) => {
             if args.json {
-                println!("{}", problems.to_json());
+                say!("{}", problems.to_json());
             } else {
-                eprintln!("{problems}");
+                complain!("{problems}");
             }
             Ok(ExitCode::FAILURE)
         }

@@ -4,6 +4,22 @@
 //! others read what it writes into the data folder ([`data`]). `control`, `proxy` and `edge` are
 //! crates of their own; `weft up` starts this same binary with those commands.
 
+/// `println!`, but whoever stopped reading, as `weft status | head` does, only misses the rest.
+macro_rules! say {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($what)*);
+    }};
+}
+
+/// `eprintln!` in the same way.
+macro_rules! complain {
+    ($($what:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($what)*);
+    }};
+}
+
 mod args;
 mod check;
 mod data;
@@ -35,7 +51,7 @@ fn main() -> ExitCode {
         Command::Proxy(args) => weft_proxy::run(args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("{} {error:#}", terminal::Paint::stderr().bad("error:"));
+        complain!("{} {error:#}", terminal::Paint::stderr().bad("error:"));
         ExitCode::FAILURE
     })
 }

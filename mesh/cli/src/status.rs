@@ -19,9 +19,9 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let data = DataFolder::new(locate::data_folder(&args.place)?);
     let Some(state) = data.state()?.filter(State::is_running) else {
         if args.json {
-            println!("{}", json!({ "running": false, "data": data.path() }));
+            say!("{}", json!({ "running": false, "data": data.path() }));
         } else {
-            println!(
+            say!(
                 "nothing runs in {}\n  help: `weft up{}` starts it",
                 data.path().display(),
                 args.place.flags()
@@ -37,7 +37,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         .filter(|(process, _)| !process.held);
     let all = wanted.into_iter().all(|(_, ready)| *ready);
     if args.json {
-        println!("{}", to_json(&state, &data, &ready, control));
+        say!("{}", to_json(&state, &data, &ready, control));
     } else {
         let is_ready = |process: &Process| {
             let index = state
@@ -46,17 +46,15 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
                 .position(|other| other.name == process.name);
             index.is_some_and(|index| ready[index])
         };
-        println!("  mesh  {}", state.mesh.display());
-        println!("  edge  http://{}/", state.edge);
-        println!("  data  {}\n", data.path().display());
-        print!(
-            "{}",
-            table(&state, is_ready, terminal::columns(&std::io::stdout()))
-        );
+        say!("  mesh  {}", state.mesh.display());
+        say!("  edge  http://{}/", state.edge);
+        say!("  data  {}\n", data.path().display());
+        let columns = terminal::columns(&std::io::stdout());
+        say!("{}", table(&state, is_ready, columns).trim_end());
         match &control {
-            Some(control) => print!("{}", configuration(control)),
+            Some(control) => say!("{}", configuration(control).trim_end()),
             None => {
-                println!("\n  the control plane does not answer; everything goes on as configured")
+                say!("\n  the control plane does not answer; everything goes on as configured")
             }
         }
     }

@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub fn run(args: &StopArgs) -> anyhow::Result<ExitCode> {
     let data = DataFolder::new(locate::data_folder(&args.place)?);
     let Some(state) = data.state()?.filter(State::is_running) else {
-        println!("nothing runs in {}", data.path().display());
+        say!("nothing runs in {}", data.path().display());
         return Ok(ExitCode::SUCCESS);
     };
     if let Some(service) = &args.service {
@@ -35,10 +35,10 @@ pub fn run(args: &StopArgs) -> anyhow::Result<ExitCode> {
         wait(&data, service, args.timeout, |process| {
             process.held && process.pid.is_none()
         })?;
-        println!("{service} is stopped; `weft start {service}` starts it again");
+        say!("{service} is stopped; `weft start {service}` starts it again");
         return Ok(ExitCode::SUCCESS);
     }
-    println!(
+    say!(
         "draining the mesh in {} (pid {})",
         data.path().display(),
         state.pid
@@ -57,7 +57,7 @@ pub fn run(args: &StopArgs) -> anyhow::Result<ExitCode> {
         }
         thread::sleep(POLL);
     }
-    println!("stopped");
+    say!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,7 +84,7 @@ pub fn start(args: &StartArgs) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     wait(&data, service, args.timeout, |process| process.ready)?;
-    println!("{service} is ready");
+    say!("{service} is ready");
     Ok(ExitCode::SUCCESS)
 }
 

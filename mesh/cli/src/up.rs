@@ -52,9 +52,9 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         Ok(mesh) => mesh,
         Err(problems) => {
             if args.json {
-                println!("{}", problems.to_json());
+                say!("{}", problems.to_json());
             }
-            eprintln!("{problems}\nnothing was started");
+            complain!("{problems}\nnothing was started");
             return Ok(ExitCode::FAILURE);
         }
     };

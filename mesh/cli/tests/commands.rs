@@ -231,6 +231,27 @@ fn a_data_folder_that_cannot_be_made_has_a_way_out() {
 }
 
 #[test]
+fn a_reader_that_leaves_early_breaks_nothing() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../mesh.yaml");
+    for arguments in [
+        &["check", file][..],
+        &["check", "--json", file],
+        &["status", "--data", "/none"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        let output = command
+            .args(arguments)
+            .stdout(writer)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
 fn every_command_has_help_with_an_example() {
     for command in ["up", "check", "status", "logs", "stop", "start"] {
         let text = stdout(&weft(Path::new("."), &[command, "--help"]));

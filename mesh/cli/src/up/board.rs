@@ -63,7 +63,7 @@ impl Board {
         if let Err(error) = written
             && !was_stale
         {
-            eprintln!("warning: {error:#}; `weft status` shows old facts until that is possible");
+            complain!("warning: {error:#}; `weft status` shows old facts until that is possible");
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Plan {
     pub control_admin: SocketAddr,
     /// The key that one-time tokens are made with.
     pub token_key: PathBuf,
+    /// Keeps others from these ports as long as the mesh runs.
+    pub _ports: FreePorts,
 }
 
 /// The packages that `weft up` builds, each once.
@@ -136,7 +138,10 @@ pub fn plan(
         }
     }
     specs.push(planner.edge(edge)?);
+    let mut ports = planner.ports;
+    ports.release();
     Ok(Plan {
+        _ports: ports,
         specs,
         edge,
         control_admin,

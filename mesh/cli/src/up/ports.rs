@@ -6,9 +6,21 @@ use anyhow::bail;
 
 use crate::system;
 
-/// Free loopback ports. They stay bound until it is dropped, so that no two are the same.
+/// Ports come from blocks of this size, below those the system gives to whoever asks for any port:
+/// between the choice of a port and its use, also when its process is started again, nobody gets it.
+const BLOCK: u16 = 128;
+const FIRST: u16 = 20_000;
+const END: u16 = 32_000;
+
+/// Free ports. While it lives, no other `weft up` of this machine takes from the same block.
 #[derive(Debug, Default)]
-pub struct FreePorts(Vec<TcpListener>);
+pub struct FreePorts {
+    /// The first port of each block this one took from.
+    blocks: Vec<TcpListener>,
+    next: u16,
+    /// What was promised already, so that no two are the same.
+    taken: Vec<TcpListener>,
+}
 
 impl FreePorts {
     /// A free port on `ip`.
@@ -17,10 +29,39 @@ impl FreePorts {
     ///
     /// If the system has none.
     pub fn take_on(&mut self, ip: IpAddr) -> anyhow::Result<SocketAddr> {
+        loop {
+            if self.next.is_multiple_of(BLOCK) && !self.another_block() {
+                break;
+            }
+            let port = FIRST + self.next;
+            self.next += 1;
+            if let Ok(listener) = TcpListener::bind((ip, port)) {
+                self.taken.push(listener);
+                return Ok((ip, port).into());
+            }
+        }
         let listener = TcpListener::bind((ip, 0))?;
         let address = listener.local_addr()?;
-        self.0.push(listener);
+        self.taken.push(listener);
         Ok(address)
+    }
+
+    /// Goes to the next block that nobody has.
+    fn another_block(&mut self) -> bool {
+        let begin = FIRST + self.next;
+        for first in (begin..END).step_by(usize::from(BLOCK)) {
+            if let Ok(held) = TcpListener::bind((Ipv4Addr::LOCALHOST, first)) {
+                self.blocks.push(held);
+                self.next = first - FIRST + 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Lets go of the ports, so that processes can listen there, but keeps the blocks.
+    pub fn release(&mut self) {
+        self.taken.clear();
     }
 
     /// A free loopback port.
@@ -40,7 +81,7 @@ impl FreePorts {
     pub fn prefer(&mut self, wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
         match TcpListener::bind(wanted) {
             Ok(listener) => {
-                self.0.push(listener);
+                self.taken.push(listener);
                 Ok(wanted)
             }
             Err(_) => self.take_on(wanted.ip()),
@@ -53,6 +94,9 @@ impl FreePorts {
     ///
     /// If it is taken: by whom, and what to do.
     pub fn demand(&mut self, wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+        if wanted.port() == 0 {
+            return self.take_on(wanted.ip());
+        }
         let listener = match TcpListener::bind(wanted) {
             Ok(listener) => listener,
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(taken(wanted)),
@@ -61,9 +105,8 @@ impl FreePorts {
                  weft up --listen 127.0.0.1:0"
             ),
         };
-        let address = listener.local_addr()?;
-        self.0.push(listener);
-        Ok(address)
+        self.taken.push(listener);
+        Ok(wanted)
     }
 }
 
@@ -81,6 +124,19 @@ fn taken(address: SocketAddr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_copies_never_get_the_same_port() {
+        let (mut one, mut two) = (FreePorts::default(), FreePorts::default());
+        let first: Vec<_> = (0..200).map(|_| one.take().unwrap()).collect();
+        one.release();
+        for _ in 0..200 {
+            let port = two.take().unwrap();
+            assert!(!first.contains(&port), "{port}");
+        }
+        let listener = TcpListener::bind(first[0]);
+        assert!(listener.is_ok(), "its own process can listen there");
+    }
 
     #[test]
     fn a_taken_port_names_its_holder_and_a_way_out() {

@@ -14,9 +14,9 @@ use crate::{
 /// Prints the screen, or one JSON object.
 pub fn show(mesh: &Mesh, state: &State, args: &UpArgs, data: &DataFolder, detached: bool) {
     if args.json {
-        println!("{}", json(mesh, state, data));
+        say!("{}", json(mesh, state, data));
     } else {
-        println!("{}", text(mesh, state, args, data, detached));
+        say!("{}", text(mesh, state, args, data, detached));
     }
 }
 

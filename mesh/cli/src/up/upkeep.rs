@@ -23,7 +23,7 @@ pub async fn rotate_logs(logs: Vec<PathBuf>) {
         let rotated = tokio::task::spawn_blocking(move || {
             for log in &logs {
                 if let Err(error) = rotate(log, MAX_LOG_BYTES) {
-                    eprintln!("warning: {} cannot be rotated: {error}", log.display());
+                    complain!("warning: {} cannot be rotated: {error}", log.display());
                 }
             }
         });
