@@ -31,8 +31,9 @@ use tx::Inner;
 
 /// How long a transaction waits for its turn.
 const WRITE_WAIT: Duration = Duration::from_secs(5);
-/// Any number that nobody else uses in the database.
-const WRITE_LOCK: i64 = 0x7765_6674_6b69_7400;
+/// One round trip to PostgreSQL, since others wait meanwhile. The lock is any number that nobody else
+/// uses in the database; it ends with the transaction.
+const BEGIN_IN_TURN: &str = "BEGIN; SELECT pg_advisory_xact_lock(8603395313365513216)";
 
 /// Something a row turns into: a `#[derive(sqlx::FromRow)]` struct or a tuple, such as `(i64,)`.
 pub trait Row: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin {}
@@ -108,14 +109,7 @@ impl Db {
         let turn = Arc::clone(&self.writer).lock_owned().await;
         let inner = match &self.pool {
             Pool::Sqlite(pool) => Inner::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
-            Pool::Pg(pool) => {
-                let mut transaction = pool.begin().await?;
-                sqlx::query("SELECT pg_advisory_xact_lock($1)")
-                    .bind(WRITE_LOCK)
-                    .execute(&mut *transaction)
-                    .await?;
-                Inner::Pg(transaction)
-            }
+            Pool::Pg(pool) => Inner::Pg(pool.begin_with(BEGIN_IN_TURN).await?),
         };
         Ok(Tx::new(inner, Arc::clone(&self.appended), turn))
     }

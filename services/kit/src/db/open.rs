@@ -30,6 +30,9 @@ pub enum Durability {
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// One that writes and some that read. A server takes a hundred by default, and each costs it memory
+/// and, to begin with, a thousandfold hash on both sides.
+const PG_CONNECTIONS: u32 = 4;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) async fn open(
@@ -104,7 +107,7 @@ async fn pg(url: &str, migrations: &Migrator) -> Result<Pool, StoreError> {
         ("idle_in_transaction_session_timeout", "10000"),
     ]);
     let pool = PgPoolOptions::new()
-        .max_connections(8)
+        .max_connections(PG_CONNECTIONS)
         .min_connections(0)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(IDLE_TIMEOUT)

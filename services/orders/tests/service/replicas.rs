@@ -1,5 +1,7 @@
 //! Two processes on one database.
 
+use std::time::Duration;
+
 use contracts::sockshop::orders::v1::{OrderState, WatchOrderRequest};
 
 use crate::{
@@ -13,11 +15,10 @@ async fn two_replicas_never_do_a_step_twice() {
         world.start().await;
         let place = |index: usize| {
             let mut client = world.client(index % 2);
-            async move {
-                client
-                    .place_order(by(CUSTOMER, two_pairs("succeeds")))
-                    .await
-            }
+            let mut call = by(CUSTOMER, two_pairs("succeeds"));
+            // Connections to PostgreSQL are made meanwhile, which takes seconds on a busy machine.
+            call.set_timeout(Duration::from_secs(30));
+            async move { client.place_order(call).await }
         };
         let answers = futures::future::join_all((0..30).map(place)).await;
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");

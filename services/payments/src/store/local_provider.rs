@@ -80,6 +80,11 @@ impl Store {
         minor_units: i64,
         state: HoldState,
     ) -> Result<HoldState, StoreError> {
+        let known = "SELECT state FROM local_provider_hold WHERE key = $1";
+        let row = self.db().fetch_optional::<(String,)>(known, params![key]);
+        if let Some((state,)) = row.await? {
+            return HoldState::parse(&state);
+        }
         let sql = "INSERT INTO local_provider_hold (key, currency, minor_units, state, update_time) \
                    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key) DO NOTHING";
         let values = params![key, currency, minor_units, state.as_str(), now_micros()];

@@ -1,5 +1,7 @@
 //! A running payments service on one database, and its books added up.
 
+use std::time::Duration;
+
 use ::payments::MIGRATIONS;
 use contracts::{
     google::r#type::Money,
@@ -13,7 +15,7 @@ use service_kit::{
     Db, Upstream, ids,
     testing::{self, Running, TestDb},
 };
-use tonic::Status;
+use tonic::{Request, Status};
 
 /// The service and its database.
 pub struct World {
@@ -93,6 +95,9 @@ impl World {
     }
 
     pub async fn authorize(&self, request: AuthorizePaymentRequest) -> Result<Payment, Status> {
+        let mut request = Request::new(request);
+        // No test is about this machine's speed.
+        request.set_timeout(Duration::from_secs(30));
         let answer = self.payments().authorize_payment(request).await?;
         Ok(answer.into_inner().payment.unwrap())
     }
