@@ -59,7 +59,7 @@ pub fn refusal(authority: &str, path: &str, failure: &Failure) -> Response<Body>
         ..DecisionRecord::default()
     };
     tracing::warn!(
-        target = record.target,
+        authority = record.target,
         method = record.method,
         reason = record.reason.as_str(),
         message_sent = failure.message,

@@ -58,7 +58,7 @@ impl Ending {
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 $level!(
-                    target = record.target,
+                    authority = record.target,
                     method = record.method,
                     rule = record.rule,
                     instance = record.instance(),

@@ -112,6 +112,7 @@ impl Engine {
                     cluster.started(&endpoint);
                 }
                 call.record.endpoint = Some(endpoint.clone());
+                call.record.attempts += 1;
                 return Pick::Endpoint(endpoint);
             }
             Choice::LeftAlone(until) => {
@@ -153,17 +154,13 @@ impl Engine {
         self.account(&call.record.target, endpoint, outcome, end, rng);
         match outcome {
             Outcome::Headers => {
-                call.record.attempts += 1;
                 call.is_committed = true;
                 Next::Forward
             }
-            Outcome::TrailersOnly { code, pushback } => {
-                call.record.attempts += 1;
-                self.policy_retry(call, endpoint, (*code, *pushback), end, rng)
-                    .map_or(Next::Forward, Next::RetryAt)
-            }
+            Outcome::TrailersOnly { code, pushback } => self
+                .policy_retry(call, endpoint, (*code, *pushback), end, rng)
+                .map_or(Next::Forward, Next::RetryAt),
             Outcome::Broken(failure) => {
-                call.record.attempts += 1;
                 let status = (failure.code, Pushback::Absent);
                 self.policy_retry(call, endpoint, status, end, rng)
                     .map_or_else(|| Next::Fail(failed(call, failure.clone())), Next::RetryAt)
@@ -247,6 +244,7 @@ impl Engine {
         rng: &mut (impl Rng + ?Sized),
     ) -> Next {
         call.last_failure = Some(failure.clone());
+        call.record.attempts = call.record.attempts.saturating_sub(1);
         let now = end.now;
         let give_up = *call.held_since.get_or_insert(now) + PATIENCE;
         call.avoid.push(endpoint.address);

@@ -366,6 +366,17 @@ fn a_broken_attempt_is_one_failure_of_its_endpoint() {
 }
 
 #[test]
+fn an_attempt_under_way_counts_as_one_that_may_have_arrived() {
+    let mut world = World::new(1);
+    let mut call = world.call("Add");
+    let endpoint = world.picked(&mut call);
+    assert_eq!(call.record.attempts, 1);
+    let nobody = Outcome::ConnectFailed("refused".to_owned());
+    world.end(&mut call, &endpoint, &nobody);
+    assert_eq!(call.record.attempts, 0);
+}
+
+#[test]
 fn full_connections_are_no_fault_of_the_endpoint() {
     let mut world = World::new(2);
     for _ in 0..40 {

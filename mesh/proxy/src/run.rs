@@ -8,6 +8,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use weft_identity::{Enrolment, Expected, Identity, TrustBundle, channel, client_config};
 use weft_policy::{Failure, PATIENCE, Reason};
 use weft_runtime::{
@@ -93,6 +94,10 @@ async fn refusing<T>(listener: &TcpListener, enrolled: impl Future<Output = T>) 
     }
     let message = "no certificate has come from the control plane yet";
     let failure = Failure::new(Reason::NoIdentity, message);
+    warn!(
+        reason = failure.reason.as_str(),
+        "no certificate yet, calls are refused"
+    );
     let life = Lifecycle::default();
     let enrolled = async {
         let enrolled = enrolled.await;

@@ -70,6 +70,8 @@ async fn without_a_certificate_calls_are_refused_with_a_reason() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     assert!(!dir.path().join("ready").exists());
     logs::line(&[&control, "no certificate yet, trying again"]).await;
+    logs::line(&["no certificate yet, calls are refused"]).await;
+    logs::line(&["outbound call refused", "NO_IDENTITY", AUTHORITY]).await;
 
     shutdown.cancel();
     let ended = timeout(Duration::from_secs(5), sidecar).await;
