@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Replaces `path` by `content`, readable by the owner only (mode 0600). A reader sees the old or the
@@ -39,8 +40,11 @@ fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+    // Two threads may write the same file at the same time; the last rename wins.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}.{write}.tmp", std::process::id()));
     let temporary = dir.join(name);
     // A file left by a crash may have another mode, which opening it would keep.
     match fs::remove_file(&temporary) {
