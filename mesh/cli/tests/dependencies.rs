@@ -33,7 +33,7 @@ fn place(name: &str) -> Place {
     }
     match name {
         "service-kit" => Place::Kit,
-        "e2e" => Place::Tests,
+        "e2e" | "bench" => Place::Tests,
         _ => Place::Service,
     }
 }
