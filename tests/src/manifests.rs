@@ -86,6 +86,7 @@ fn behaviours(target: &Target) -> Result<Vec<Behaviour<'_>>> {
         matches,
         timeout,
         retry_policy,
+        ..
     } in &target.methods
     {
         let (timeout, retry) = (*timeout, retry_policy.as_ref());

@@ -171,10 +171,7 @@ impl Registry {
             endpoints
                 .entry(service.clone())
                 .or_default()
-                .push(Endpoint {
-                    address: lease.address,
-                    instance: instance.clone(),
-                });
+                .push(Endpoint::new(lease.address, instance.clone()));
         }
         endpoints
     }

@@ -161,6 +161,7 @@ impl Rule {
             name: self.name.value.clone(),
             principals: texts(&self.principals),
             paths: texts(&self.paths),
+            ..AuthzRule::default()
         }
     }
 }

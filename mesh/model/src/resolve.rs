@@ -13,6 +13,9 @@ use crate::{
 /// How long a unary call may take where no one says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Envoy's.
+const DEFAULT_PANIC_THRESHOLD: u32 = 50;
+
 /// Every service as its callers see it, by authority, endpoints left empty.
 ///
 /// Each method a service serves has a rule of its own: the most specific `methodConfig` applies, of
@@ -28,7 +31,8 @@ pub fn dataplane(mesh: &Mesh, pool: &DescriptorPool) -> BTreeMap<String, Target>
             methods: methods(mesh, service, pool),
             retry_throttling: service.retry_throttling.clone(),
             outlier_detection: service.outlier_detection.clone(),
-            endpoints: Vec::new(),
+            panic_threshold_percent: DEFAULT_PANIC_THRESHOLD,
+            ..Target::default()
         };
         (target.authority.clone(), target)
     });
@@ -44,6 +48,7 @@ pub fn inbound(mesh: &Mesh, service: &str) -> Option<Inbound> {
         service: service.name.value.clone(),
         deny_rules: plain(&service.authz.deny_rules),
         allow_rules: plain(&service.authz.allow_rules),
+        ..Inbound::default()
     })
 }
 
@@ -85,7 +90,7 @@ fn methods(mesh: &Mesh, service: &Service, pool: &DescriptorPool) -> Vec<MethodR
                 .timeout(&layers.matching("", ""))
                 .unwrap_or(DEFAULT_TIMEOUT),
         ),
-        retry_policy: None,
+        ..MethodRule::default()
     });
     rules
 }
@@ -140,6 +145,7 @@ impl<'a> Layers<'a> {
             },
             timeout,
             retry_policy,
+            ..MethodRule::default()
         }
     }
 }

@@ -89,6 +89,7 @@ mod tests {
             name: name.to_owned(),
             principals: principals.iter().map(|&text| text.to_owned()).collect(),
             paths: paths.iter().map(|&text| text.to_owned()).collect(),
+            ..AuthzRule::default()
         }
     }
 
@@ -97,6 +98,7 @@ mod tests {
             service: "orders".to_owned(),
             deny_rules: deny,
             allow_rules: allow,
+            ..Inbound::default()
         }
     }
 

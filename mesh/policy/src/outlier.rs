@@ -28,7 +28,7 @@ impl Outlier {
     /// many in a row and `may_eject` allows it, and says whether it did.
     pub fn failed(&mut self, settings: &OutlierDetection, now: Instant, may_eject: bool) -> bool {
         self.consecutive_errors = self.consecutive_errors.saturating_add(1);
-        if self.consecutive_errors < settings.consecutive_errors
+        if self.consecutive_errors < settings.consecutive_errors.unwrap_or(u32::MAX)
             || !may_eject
             || self.is_ejected(now)
         {
@@ -65,9 +65,10 @@ mod tests {
 
     fn settings() -> OutlierDetection {
         OutlierDetection {
-            consecutive_errors: 5,
+            consecutive_errors: Some(5),
             base_ejection_time: BASE,
             max_ejection_percent: 50,
+            ..OutlierDetection::default()
         }
     }
 

@@ -174,6 +174,7 @@ mod tests {
             max_backoff: Duration::from_millis(1000),
             backoff_multiplier_permille: 2000,
             retryable_status_codes: vec![code::UNAVAILABLE],
+            per_attempt_timeout: None,
         }
     }
 

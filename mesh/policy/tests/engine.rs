@@ -26,10 +26,8 @@ struct World {
 }
 
 fn endpoint(n: u16) -> Endpoint {
-    Endpoint {
-        address: SocketAddr::from(([127, 0, 0, 1], n)),
-        instance: format!("carts-{n}"),
-    }
+    let address = SocketAddr::from(([127, 0, 0, 1], n));
+    Endpoint::new(address, format!("carts-{n}"))
 }
 
 fn target(endpoints: u16) -> Target {
@@ -39,6 +37,7 @@ fn target(endpoints: u16) -> Target {
         max_backoff: Duration::from_secs(1),
         backoff_multiplier_permille: 2000,
         retryable_status_codes: vec![code::UNAVAILABLE],
+        per_attempt_timeout: None,
     };
     let rule = |method: Option<&str>, timeout, retry_policy| MethodRule {
         matches: MethodMatch {
@@ -47,6 +46,7 @@ fn target(endpoints: u16) -> Target {
         },
         timeout: Some(Duration::from_secs(timeout)),
         retry_policy,
+        ..MethodRule::default()
     };
     Target {
         authority: AUTHORITY.to_owned(),
@@ -58,11 +58,13 @@ fn target(endpoints: u16) -> Target {
         ],
         retry_throttling: None,
         outlier_detection: Some(OutlierDetection {
-            consecutive_errors: 3,
+            consecutive_errors: Some(3),
             base_ejection_time: Duration::from_secs(30),
             max_ejection_percent: 50,
+            ..OutlierDetection::default()
         }),
         endpoints: (1..=endpoints).map(endpoint).collect(),
+        ..Target::default()
     }
 }
 

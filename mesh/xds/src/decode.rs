@@ -158,10 +158,8 @@ fn lb_endpoint(endpoint: &LbEndpoint) -> Result<Option<Endpoint>, Invalid> {
         return Err(Invalid::new("endpoint", "required"));
     };
     let address = found.address.as_ref();
-    let read = Endpoint {
-        address: socket_address(address).map_err(|e| e.within("endpoint.address"))?,
-        instance: found.hostname.clone(),
-    };
+    let address = socket_address(address).map_err(|e| e.within("endpoint.address"))?;
+    let read = Endpoint::new(address, found.hostname.clone());
     let serves = matches!(
         endpoint.health_status(),
         HealthStatus::Unknown | HealthStatus::Healthy | HealthStatus::Degraded

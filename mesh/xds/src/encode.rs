@@ -188,9 +188,9 @@ pub fn cluster(target: &Target) -> Any {
 /// Every field is sent: grpc-js fails on some that are unset.
 fn outlier_detection(settings: &OutlierDetection) -> cluster_v3::OutlierDetection {
     cluster_v3::OutlierDetection {
-        consecutive_5xx: Some(settings.consecutive_errors),
+        consecutive_5xx: settings.consecutive_errors,
         enforcing_consecutive_5xx: Some(100),
-        consecutive_gateway_failure: Some(settings.consecutive_errors),
+        consecutive_gateway_failure: settings.consecutive_errors,
         enforcing_consecutive_gateway_failure: Some(0),
         interval: Some(duration(Duration::from_secs(10))),
         base_ejection_time: Some(duration(settings.base_ejection_time)),

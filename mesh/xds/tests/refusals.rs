@@ -3,7 +3,7 @@
 
 use prost::Message;
 use prost_types::Any;
-use weft_model::dataplane::{Inbound, MethodMatch, MethodRule, Target};
+use weft_model::dataplane::{Inbound, MethodRule, Target};
 use weft_xds::{
     decode, encode,
     proto::envoy::{
@@ -27,13 +27,9 @@ fn target() -> Target {
         service: "orders".to_owned(),
         identity: "spiffe://td/ns/shop/sa/orders".to_owned(),
         methods: vec![MethodRule {
-            matches: MethodMatch::default(),
-            timeout: None,
-            retry_policy: None,
+            ..MethodRule::default()
         }],
-        retry_throttling: None,
-        outlier_detection: None,
-        endpoints: vec![],
+        ..Target::default()
     }
 }
 

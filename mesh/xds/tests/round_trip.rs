@@ -37,6 +37,7 @@ fn retry_policy() -> impl Strategy<Value = RetryPolicy> {
                 max_backoff,
                 backoff_multiplier_permille: multiplier,
                 retryable_status_codes: codes.into_iter().collect(),
+                per_attempt_timeout: None,
             },
         )
 }
@@ -67,14 +68,13 @@ fn method_rule() -> impl Strategy<Value = MethodRule> {
             matches,
             timeout,
             retry_policy,
+            ..MethodRule::default()
         })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
-    (any::<std::net::IpAddr>(), 1..=u16::MAX, name()).prop_map(|(ip, port, instance)| Endpoint {
-        address: SocketAddr::new(ip, port),
-        instance,
-    })
+    (any::<std::net::IpAddr>(), 1..=u16::MAX, name())
+        .prop_map(|(ip, port, instance)| Endpoint::new(SocketAddr::new(ip, port), instance))
 }
 
 prop_compose! {
@@ -96,11 +96,13 @@ prop_compose! {
                 token_ratio_permille,
             }),
             outlier_detection: outlier.map(|(errors, base, percent)| OutlierDetection {
-                consecutive_errors: errors,
+                consecutive_errors: Some(errors),
                 base_ejection_time: base,
                 max_ejection_percent: percent,
+                ..OutlierDetection::default()
             }),
             endpoints: plain(endpoints),
+            ..Target::default()
         }
     }
 }
@@ -109,9 +111,8 @@ prop_compose! {
 fn plain(endpoints: std::collections::BTreeMap<SocketAddr, String>) -> Vec<Endpoint> {
     let mut plain: Vec<_> = endpoints
         .into_iter()
-        .map(|(address, instance)| Endpoint {
-            address: SocketAddr::new(address.ip(), address.port()),
-            instance,
+        .map(|(address, instance)| {
+            Endpoint::new(SocketAddr::new(address.ip(), address.port()), instance)
         })
         .collect();
     plain.sort();
@@ -141,6 +142,7 @@ fn authz_rule() -> impl Strategy<Value = AuthzRule> {
             name,
             principals,
             paths,
+            ..AuthzRule::default()
         })
 }
 
@@ -170,6 +172,7 @@ proptest! {
             retry_throttling: cluster.retry_throttling,
             outlier_detection: cluster.outlier_detection,
             endpoints: endpoints.endpoints,
+            ..Target::default()
         };
         prop_assert_eq!(again, target);
     }
@@ -189,7 +192,7 @@ proptest! {
         deny_rules in vec(authz_rule(), 0..4),
         allow_rules in vec(authz_rule(), 0..14),
     ) {
-        let inbound = Inbound { service, deny_rules, allow_rules };
+        let inbound = Inbound { service, deny_rules, allow_rules, ..Inbound::default() };
         let any = encode::inbound_listener(&inbound);
         // Versions are hashes: other bytes would be news to every node.
         prop_assert_eq!(&any, &encode::inbound_listener(&inbound));

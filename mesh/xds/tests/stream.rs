@@ -139,17 +139,16 @@ fn target(service: &str, ports: &[u16]) -> Target {
         methods: vec![MethodRule {
             matches: MethodMatch::default(),
             timeout: Some(Duration::from_secs(5)),
-            retry_policy: None,
+            ..MethodRule::default()
         }],
-        retry_throttling: None,
-        outlier_detection: None,
         endpoints: ports
             .iter()
-            .map(|port| Endpoint {
-                address: SocketAddr::from(([127, 0, 0, 1], *port)),
-                instance: format!("{service}-{port}"),
+            .map(|port| {
+                let address = SocketAddr::from(([127, 0, 0, 1], *port));
+                Endpoint::new(address, format!("{service}-{port}"))
             })
             .collect(),
+        ..Target::default()
     }
 }
 
@@ -161,6 +160,7 @@ fn rules(name: &str) -> Inbound {
             name: name.to_owned(),
             ..AuthzRule::default()
         }],
+        ..Inbound::default()
     }
 }
 

@@ -91,6 +91,7 @@ fn destination_rule(target: &Target) -> Value {
         consecutive_errors,
         base_ejection_time,
         max_ejection_percent,
+        ..
     }) = &target.outlier_detection
     {
         policy["outlierDetection"] = json!({

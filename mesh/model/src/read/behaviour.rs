@@ -145,6 +145,7 @@ fn retry_policy(decoder: &mut Decoder, node: &Node) -> Option<RetryPolicy> {
         max_backoff: max_backoff?.value,
         backoff_multiplier_permille: multiplier?,
         retryable_status_codes: codes?,
+        per_attempt_timeout: None,
     })
 }
 
@@ -200,8 +201,9 @@ pub(super) fn outlier_detection(decoder: &mut Decoder, node: &Node) -> Option<Ou
         .and_then(|node| decoder.integer(node, "`maxEjectionPercent`", 0..=100));
     fields.finish(decoder);
     Some(OutlierDetection {
-        consecutive_errors: u32::try_from(consecutive?.value).ok()?,
+        consecutive_errors: Some(u32::try_from(consecutive?.value).ok()?),
         base_ejection_time: base?.value,
         max_ejection_percent: u32::try_from(percent?.value).ok()?,
+        ..OutlierDetection::default()
     })
 }

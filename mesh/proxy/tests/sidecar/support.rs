@@ -62,8 +62,8 @@ impl Mesh {
                 service: method.map(|_| "test.Echo".to_owned()),
                 method: method.map(str::to_owned),
             },
-            timeout: None,
             retry_policy,
+            ..MethodRule::default()
         };
         let policy = RetryPolicy {
             max_attempts: 3,
@@ -71,6 +71,7 @@ impl Mesh {
             max_backoff: Duration::from_millis(50),
             backoff_multiplier_permille: 2000,
             retryable_status_codes: vec![14],
+            per_attempt_timeout: None,
         };
         Target {
             authority: AUTHORITY.to_owned(),
@@ -81,15 +82,12 @@ impl Mesh {
                 max_tokens: 100,
                 token_ratio_permille: 100,
             }),
-            outlier_detection: None,
             endpoints: endpoints
                 .iter()
                 .enumerate()
-                .map(|(index, &address)| Endpoint {
-                    address,
-                    instance: format!("echo-{}", index + 1),
-                })
+                .map(|(index, &address)| Endpoint::new(address, format!("echo-{}", index + 1)))
                 .collect(),
+            ..Target::default()
         }
     }
 
@@ -107,12 +105,12 @@ impl Mesh {
         Snapshot {
             inbound: Some(Inbound {
                 service: "echo".to_owned(),
-                deny_rules: vec![],
                 allow_rules: vec![AuthzRule {
                     name: "friends".to_owned(),
                     principals: principals.chain(["spiffe://none".to_owned()]).collect(),
-                    paths: vec![],
+                    ..AuthzRule::default()
                 }],
+                ..Inbound::default()
             }),
             ..Snapshot::default()
         }

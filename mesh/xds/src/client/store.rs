@@ -212,6 +212,7 @@ impl Store {
             retry_throttling: cluster.retry_throttling.clone(),
             outlier_detection: cluster.outlier_detection.clone(),
             endpoints: endpoints.endpoints.clone(),
+            ..Target::default()
         })
     }
 

@@ -155,9 +155,10 @@ fn outlier_detection(settings: &wire::OutlierDetection) -> Result<OutlierDetecti
         return Err(Invalid::new("max_ejection_percent", "above 100"));
     }
     Ok(OutlierDetection {
-        consecutive_errors: settings.consecutive_5xx.unwrap_or(5),
+        consecutive_errors: Some(settings.consecutive_5xx.unwrap_or(5)),
         base_ejection_time: duration("base_ejection_time", settings.base_ejection_time.as_ref())?
             .unwrap_or(DEFAULT_EJECTION),
         max_ejection_percent,
+        ..OutlierDetection::default()
     })
 }

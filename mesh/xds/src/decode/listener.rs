@@ -184,6 +184,7 @@ fn rule(key: &str, policy: &Policy) -> Result<AuthzRule, Invalid> {
         name: name.to_owned(),
         principals,
         paths,
+        ..AuthzRule::default()
     })
 }
 

@@ -85,6 +85,7 @@ fn method_rule(route: &Route) -> Result<(MethodRule, String), Invalid> {
         matches,
         timeout,
         retry_policy,
+        ..MethodRule::default()
     };
     Ok((rule, cluster))
 }
@@ -211,6 +212,7 @@ fn retry_policy(
         .unwrap_or(initial_backoff * 10),
         backoff_multiplier_permille: fact(metadata, MULTIPLIER)?.unwrap_or(DOUBLING),
         retryable_status_codes: codes,
+        per_attempt_timeout: None,
     })
 }
 
