@@ -32,6 +32,12 @@ pub(crate) async fn admit(
     authority: &str,
     head: &request::Parts,
 ) -> Result<Call, Failure> {
+    let arrived = Instant::now();
+    let mut updated = inner.updated.subscribe();
+    if !inner.engine.lock().is_configured() {
+        // Just started: the first configuration is on its way.
+        let _ = timeout(PATIENCE, updated.changed()).await;
+    }
     let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let grpc_timeout = text(headers::GRPC_TIMEOUT);
     let facts = RequestFacts {
@@ -39,28 +45,24 @@ pub(crate) async fn admit(
         path: head.uri.path(),
         grpc_timeout,
         is_retry: head.headers.contains_key(headers::PREVIOUS_ATTEMPTS),
+        headers: &headers::Lookup(&head.headers),
     };
-    let arrived = Instant::now();
-    let mut updated = inner.updated.subscribe();
-    if !inner.engine.lock().is_configured() {
-        // Just started: the first configuration is on its way.
-        let _ = timeout(PATIENCE, updated.changed()).await;
-    }
-    inner.engine.lock().admit(facts, arrived.into_std())
+    let (now, mut rng) = (arrived.into_std(), rand::rng());
+    inner.engine.lock().admit(facts, now, &mut rng)
 }
 
 /// An answer without a call: nothing is known that could be accounted for. It is logged.
 pub fn refusal(authority: &str, path: &str, failure: &Failure) -> Response<Body> {
     let record = DecisionRecord {
-        target: authority.to_owned(),
-        method: path.to_owned(),
-        rule: "none".to_owned(),
+        target: authority.into(),
+        method: path.into(),
+        rule: "none".into(),
         reason: failure.reason,
         ..DecisionRecord::default()
     };
     tracing::warn!(
-        authority = record.target,
-        method = record.method,
+        authority = &*record.target,
+        method = &*record.method,
         reason = record.reason.as_str(),
         message_sent = failure.message,
         "outbound call refused"

@@ -6,8 +6,9 @@ use http::{HeaderValue, Request, Response, header, request};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, Span, info_span};
-use weft_model::dataplane::Endpoint;
-use weft_policy::{Call, Failure, Next, Outcome, Pick, Reason, code, deadline::format_timeout};
+use weft_policy::{
+    Attempt, Call, Failure, Next, Outcome, Pick, Reason, code, deadline::format_timeout,
+};
 use weft_runtime::trace;
 
 use crate::{
@@ -84,12 +85,12 @@ pub fn deadline_exceeded() -> Failure {
 async fn run(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Failure> {
     let inner = Arc::clone(&ending.inner);
     loop {
-        let (endpoint, in_flight) = pick(&inner, &mut ending.call).await?;
-        let identity = inner.engine.lock().identity(&in_flight.target);
+        let in_flight = pick(&inner, &mut ending.call).await?;
+        let attempt = in_flight.attempt();
+        let endpoint = &attempt.endpoint;
         let key = Key {
             address: endpoint.address,
-            // A target that went away since is connected to by nobody's name, which fails.
-            identity: Some(identity.unwrap_or_default()),
+            identity: Some(attempt.identity.to_string()),
         };
         let started = Instant::now();
         inner.metrics.attempt_started(&ending.labels);
@@ -98,13 +99,13 @@ async fn run(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Fail
             otel.kind = "client",
             instance = endpoint.instance,
             address = %endpoint.address,
-            attempt = ending.call.previous_attempts() + 1,
+            attempt = attempt.previous_attempts + 1,
         );
-        let request = attempt_request(head, ending, &span);
+        let request = attempt_request(head, ending, attempt, &span);
         let answer = attempt::send(&inner.pool, &key, request)
             .instrument(span)
             .await;
-        match settle(ending, &endpoint, answer, in_flight, started) {
+        match settle(ending, answer, in_flight, started) {
             Ok(arrived) => return Ok(arrived),
             Err(Failed::For(failure)) => return Err(failure),
             Err(Failed::Until(at)) => sleep_until(at).await,
@@ -118,21 +119,14 @@ enum Failed {
     For(Failure),
 }
 
-async fn pick(inner: &Arc<Inner>, call: &mut Call) -> Result<(Endpoint, InFlight), Failure> {
+async fn pick(inner: &Arc<Inner>, call: &mut Call) -> Result<InFlight, Failure> {
     loop {
         let mut updated = inner.updated.subscribe();
         let now = Instant::now().into_std();
         let picked = inner.engine.lock().pick(call, now, &mut rand::rng());
         match picked {
             Pick::Fail(failure) => return Err(failure),
-            Pick::Endpoint(endpoint) => {
-                let in_flight = InFlight {
-                    inner: Arc::clone(inner),
-                    target: call.record.target.clone(),
-                    endpoint: endpoint.clone(),
-                };
-                return Ok((endpoint, in_flight));
-            }
+            Pick::Attempt(attempt) => return Ok(InFlight::new(Arc::clone(inner), attempt)),
             Pick::Wait(until) => tokio::select! {
                 () = sleep_until(until.into()) => {}
                 _ = updated.changed() => {}
@@ -141,7 +135,12 @@ async fn pick(inner: &Arc<Inner>, call: &mut Call) -> Result<(Endpoint, InFlight
     }
 }
 
-fn attempt_request(head: &request::Parts, ending: &Ending, span: &Span) -> Request<AttemptBody> {
+fn attempt_request(
+    head: &request::Parts,
+    ending: &Ending,
+    attempt: &Attempt,
+    span: &Span,
+) -> Request<AttemptBody> {
     let mut request = Request::from_parts(head.clone(), ending.replay.attempt());
     let headers = request.headers_mut();
     trace::inject_span(headers, span);
@@ -151,7 +150,7 @@ fn attempt_request(head: &request::Parts, ending: &Ending, span: &Span) -> Reque
         Some(timeout) => headers.insert(headers::GRPC_TIMEOUT, timeout),
         None => headers.remove(headers::GRPC_TIMEOUT),
     };
-    let previous = ending.call.previous_attempts();
+    let previous = attempt.previous_attempts;
     if previous > 0 {
         headers.insert(headers::PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
     }
@@ -160,7 +159,6 @@ fn attempt_request(head: &request::Parts, ending: &Ending, span: &Span) -> Reque
 
 fn settle(
     ending: &mut Ending,
-    endpoint: &Endpoint,
     Answer { outcome, response }: Answer,
     in_flight: InFlight,
     started: Instant,
@@ -177,10 +175,9 @@ fn settle(
     }
     let next = inner.engine.lock().attempt_ended(
         &mut ending.call,
-        endpoint,
+        in_flight.attempt(),
         &outcome,
         weft_policy::AttemptEnd {
-            latency: took,
             is_replayable: ending.replay.is_replayable(),
             now: now.into_std(),
         },
@@ -194,6 +191,8 @@ fn settle(
     });
     match (next, arrived) {
         (Next::RetryAt(at), _) => Err(Failed::Until(at.into())),
+        // One attempt after the other is made here: there is no other to wait for.
+        (Next::Await, _) => Err(Failed::Until(now)),
         (Next::Forward | Next::Fail(_), Some(arrived)) => Ok(arrived),
         (Next::Fail(failure), None) => Err(Failed::For(failure)),
         (Next::Forward, None) => {
@@ -211,9 +210,10 @@ fn attempt_status(outcome: &Outcome) -> i32 {
         Outcome::Headers => code::OK,
         Outcome::TrailersOnly { code, .. } => *code,
         Outcome::Broken(failure) => failure.code,
-        Outcome::ConnectFailed(_) | Outcome::Unreached(_) | Outcome::Refused(_) => {
-            code::UNAVAILABLE
-        }
+        Outcome::ConnectFailed(_)
+        | Outcome::Unreached(_)
+        | Outcome::Refused(_)
+        | Outcome::TimedOut => code::UNAVAILABLE,
     }
 }
 

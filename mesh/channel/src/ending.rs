@@ -5,8 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 use tracing::{Span, debug, warn};
-use weft_model::dataplane::Endpoint;
-use weft_policy::{Call, Failure, Reason, code};
+use weft_policy::{Attempt, Call, Failure, Reason, code};
 
 use crate::{Inner, metrics::MethodLabels, replay::Replay, response::CallEnd, status};
 
@@ -35,7 +34,7 @@ impl Ending {
             );
         let now = Instant::now();
         let mut engine = self.inner.engine.lock();
-        engine.finished(&self.call, status, broken, now.into_std());
+        engine.finished(&mut self.call, status, broken, now.into_std());
         drop(engine);
         let took = now.saturating_duration_since(self.started);
         let record = &self.call.record;
@@ -58,9 +57,9 @@ impl Ending {
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 $level!(
-                    authority = record.target,
-                    method = record.method,
-                    rule = record.rule,
+                    authority = &*record.target,
+                    method = &*record.method,
+                    rule = &*record.rule,
                     instance = record.instance(),
                     attempts = record.attempts,
                     transparent_retries = record.transparent_retries,
@@ -98,14 +97,29 @@ impl Drop for Ending {
 
 /// One request that an endpoint is busy with; the engine balances by it.
 pub(crate) struct InFlight {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) target: String,
-    pub(crate) endpoint: Endpoint,
+    inner: Arc<Inner>,
+    /// Taken when it is dropped.
+    attempt: Option<Attempt>,
+}
+
+impl InFlight {
+    pub(crate) fn new(inner: Arc<Inner>, attempt: Attempt) -> Self {
+        Self {
+            inner,
+            attempt: Some(attempt),
+        }
+    }
+
+    #[expect(clippy::expect_used, reason = "only the drop takes it")]
+    pub(crate) fn attempt(&self) -> &Attempt {
+        self.attempt.as_ref().expect("only the drop takes it")
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut engine = self.inner.engine.lock();
-        engine.release(&self.target, &self.endpoint);
+        if let Some(attempt) = self.attempt.take() {
+            self.inner.engine.lock().release(attempt);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Which headers cross a proxy, and which mean something to it.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// How long the call may take.
@@ -18,6 +20,20 @@ pub const UNPROCESSED: HeaderName = HeaderName::from_static("x-weft-unprocessed"
 pub const CALLER: HeaderName = HeaderName::from_static("x-weft-caller");
 /// Set by the edge from a verified token: the end user, `customers/{id}`. Workloads pass it on.
 pub const SUBJECT: HeaderName = HeaderName::from_static("x-weft-subject");
+
+/// Headers as the engine asks for them.
+pub struct Lookup<'a>(pub &'a HeaderMap);
+
+impl weft_policy::Headers for Lookup<'_> {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut values = self.0.get_all(name).iter();
+        let first = Cow::Borrowed(values.next()?.to_str().ok()?);
+        values.try_fold(first, |all, next| {
+            let next = next.to_str().ok()?;
+            Some(Cow::Owned(format!("{all},{next}")))
+        })
+    }
+}
 
 /// Makes request headers fit for the next hop: no hop-by-hop headers, no identity headers but the end
 /// user's, and `te: trailers`, without which gRPC servers refuse.

@@ -49,8 +49,8 @@ mod tests {
     #[test]
     fn the_answer_is_trailers_only_and_names_reason_and_facts() {
         let record = DecisionRecord {
-            target: "payments:7070".to_owned(),
-            method: "/a.B/C".to_owned(),
+            target: "payments:7070".into(),
+            method: "/a.B/C".into(),
             attempts: 2,
             ..DecisionRecord::default()
         };

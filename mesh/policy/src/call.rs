@@ -1,30 +1,29 @@
-//! One call while it is under way, and the words executor and engine exchange about it.
+//! One outbound call while it is under way, and the words executor and engine exchange about it.
+//!
+//! The executor's loop: [`Engine::admit`] once; [`Engine::pick`] for each attempt; send it, unless
+//! [`Attempt::fault`] says otherwise; report what came back with [`Engine::attempt_ended`] and do what
+//! [`Next`] says; [`Engine::release`] each attempt when its stream is over; [`Engine::finished`] once.
+//! While no answer has come, [`Call::hedge_at`] says when to pick another attempt besides.
+//!
+//! [`Engine::admit`]: crate::Engine::admit
+//! [`Engine::pick`]: crate::Engine::pick
+//! [`Engine::attempt_ended`]: crate::Engine::attempt_ended
+//! [`Engine::release`]: crate::Engine::release
+//! [`Engine::finished`]: crate::Engine::finished
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use weft_model::dataplane::Endpoint;
+use weft_model::dataplane::{Backend, Endpoint, HeaderChanges};
 
 use crate::{
     deadline::Deadline,
     record::{DecisionRecord, Failure},
     retry::{Pushback, RetryState},
 };
-
-/// The facts of a request that outbound decisions depend on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RequestFacts<'a> {
-    /// `:authority`, `payments:7070`.
-    pub authority: &'a str,
-    /// `:path`, `/sockshop.payments.v1.PaymentService/Authorize`.
-    pub path: &'a str,
-    /// The value of `grpc-timeout`.
-    pub grpc_timeout: Option<&'a str>,
-    /// Whether the caller repeats calls itself: the request carries `grpc-previous-rpc-attempts`.
-    pub is_retry: bool,
-}
 
 /// One call while it is under way.
 #[derive(Debug)]
@@ -33,9 +32,18 @@ pub struct Call {
     pub record: DecisionRecord,
     /// When the call ends.
     pub deadline: Deadline,
+    /// Done to the request headers of every attempt.
+    pub request_headers: Arc<HeaderChanges>,
+    /// Done to the response headers.
+    pub response_headers: Arc<HeaderChanges>,
+    /// Who gets a copy of the request: a call of its own, by [`crate::Engine::admit_copy`], whose
+    /// answer is dropped. Mostly empty.
+    pub copies: Vec<Backend>,
     pub(crate) retry: RetryState,
     /// Response headers were forwarded.
     pub(crate) is_committed: bool,
+    /// [`crate::Engine::finished`] was told.
+    pub(crate) is_over: bool,
     /// Endpoints that failed this call since all had been tried.
     pub(crate) avoid: Vec<SocketAddr>,
     /// Since when no endpoint could take the call.
@@ -46,20 +54,73 @@ pub struct Call {
 }
 
 impl Call {
-    /// The value of `grpc-previous-rpc-attempts` for the coming attempt; 0 means no header.
-    pub fn previous_attempts(&self) -> u32 {
-        self.retry.previous_attempts()
+    pub(crate) fn new(record: DecisionRecord, deadline: Deadline, retry: RetryState) -> Self {
+        Self {
+            record,
+            deadline,
+            request_headers: Arc::default(),
+            response_headers: Arc::default(),
+            copies: Vec::new(),
+            retry,
+            is_committed: false,
+            is_over: false,
+            avoid: Vec::new(),
+            held_since: None,
+            rounds: 0,
+            last_failure: None,
+        }
     }
+
+    /// While no answer has come: when [`crate::Engine::pick`] should be asked for another attempt
+    /// although one is under way (gRFC A6 hedging). `None`: not, or no more.
+    pub fn hedge_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether a further attempt may ever be made, so that the request is worth keeping. Also without
+    /// a retry policy an attempt that reached nobody is repeated.
+    pub fn may_repeat(&self) -> bool {
+        !self.is_committed
+    }
+}
+
+/// One attempt at one endpoint. Given back by [`crate::Engine::release`], however it ends.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Where it goes.
+    pub endpoint: Arc<Endpoint>,
+    /// The SPIFFE ID the endpoint must prove.
+    pub identity: Arc<str>,
+    /// Attempts of this call before it that may have been seen: the value of
+    /// `grpc-previous-rpc-attempts`; 0 means no header.
+    pub previous_attempts: u32,
+    /// What is done to it in place of sending it.
+    pub fault: AttemptFault,
+    /// Without response headers by then it has failed: [`Outcome::TimedOut`].
+    pub times_out_at: Option<Instant>,
+    /// When it was picked.
+    pub started: Instant,
+    /// The target it is an attempt at, which routing may have chosen: not always the call's authority.
+    pub target: Arc<str>,
+}
+
+/// Injected into an attempt: first the delay, then the abort.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttemptFault {
+    /// Wait so long before sending.
+    pub delay: Option<Duration>,
+    /// Do not send: the attempt ended with this status, [`Outcome::TrailersOnly`].
+    pub abort: Option<i32>,
 }
 
 /// Where the next attempt goes.
 #[derive(Debug)]
 pub enum Pick {
-    /// To this endpoint. The executor must call [`Engine::release`] once when the attempt is over.
-    Endpoint(Endpoint),
+    /// To an endpoint.
+    Attempt(Attempt),
     /// Nowhere yet: ask again at this instant, or when the configuration changes.
     Wait(Instant),
-    /// Nowhere: answer this.
+    /// Nowhere: answer this, unless other attempts are under way.
     Fail(Failure),
 }
 
@@ -83,13 +144,13 @@ pub enum Outcome {
     Refused(String),
     /// The stream or the connection broke after the request was sent, or the answer made no sense.
     Broken(Failure),
+    /// No response headers came by [`Attempt::times_out_at`].
+    TimedOut,
 }
 
 /// The circumstances of an attempt's end.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptEnd {
-    /// From the start of the attempt to response headers or its failure.
-    pub latency: Duration,
     /// Whether the request can be sent again from its first byte.
     pub is_replayable: bool,
     /// When it ended.
@@ -99,10 +160,36 @@ pub struct AttemptEnd {
 /// What the executor does after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Forward the attempt's answer.
+    /// Forward the attempt's answer; cancel the other attempts, if there are any.
     Forward,
     /// Ask for an endpoint again at this instant.
     RetryAt(Instant),
+    /// Wait for the other attempts that are under way, and for [`Call::hedge_at`].
+    Await,
     /// Give up: forward the attempt's answer if it had one, or answer this.
     Fail(Failure),
+}
+
+/// What an endpoint says of its load in `endpoint-load-metrics` (ORCA, gRFC A51).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LoadReport {
+    /// Of the application, or of the CPU where that is unknown: 0 is idle, 1 is full.
+    pub utilization: f64,
+    /// Queries per second.
+    pub rps: f64,
+    /// Errors per second.
+    pub eps: f64,
+}
+
+/// A place among what circuit breakers count, given back when it is free again.
+#[derive(Debug)]
+pub struct Slot {
+    pub(crate) target: Arc<str>,
+    pub(crate) kind: SlotKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlotKind {
+    Connection,
+    Pending,
 }

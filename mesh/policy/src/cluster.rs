@@ -14,12 +14,13 @@ use crate::{
 pub(crate) struct Cluster {
     pub(crate) target: Arc<Target>,
     pub(crate) budget: Option<RetryBudget>,
+    identity: Arc<str>,
     members: Vec<Member>,
 }
 
 #[derive(Debug)]
 struct Member {
-    endpoint: Endpoint,
+    endpoint: Arc<Endpoint>,
     load: Load,
     outlier: Outlier,
     connect: ConnectBackoff,
@@ -28,7 +29,7 @@ struct Member {
 /// What [`Cluster::choose`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    Endpoint(Endpoint),
+    Endpoint(Arc<Endpoint>, Arc<str>),
     /// Every endpoint refuses connections for now; the first may be tried again at this instant.
     LeftAlone(Instant),
     /// There is no endpoint.
@@ -38,6 +39,7 @@ pub(crate) enum Choice {
 impl Cluster {
     pub(crate) fn new(target: &Target) -> Self {
         let mut cluster = Self {
+            identity: target.identity.as_str().into(),
             target: Arc::new(target.clone()),
             budget: target.retry_throttling.clone().map(RetryBudget::new),
             members: Vec::new(),
@@ -51,6 +53,7 @@ impl Cluster {
         if *self.target == *target {
             return;
         }
+        self.identity = target.identity.as_str().into();
         self.target = Arc::new(target.clone());
         if self.budget.as_ref().map(RetryBudget::settings) != target.retry_throttling.as_ref() {
             self.budget = target.retry_throttling.clone().map(RetryBudget::new);
@@ -61,11 +64,11 @@ impl Cluster {
     fn set_members(&mut self) {
         let mut old = std::mem::take(&mut self.members);
         for endpoint in &self.target.endpoints {
-            let known = old.iter().position(|member| member.endpoint == *endpoint);
+            let known = old.iter().position(|member| *member.endpoint == *endpoint);
             self.members.push(match known {
                 Some(index) => old.swap_remove(index),
                 None => Member {
-                    endpoint: endpoint.clone(),
+                    endpoint: Arc::new(endpoint.clone()),
                     load: Load::default(),
                     outlier: Outlier::default(),
                     connect: ConnectBackoff::default(),
@@ -92,7 +95,8 @@ impl Cluster {
             .find(|candidates| !candidates.is_empty())
             .unwrap_or_default();
         if let Some(index) = balance::pick(&candidates, |index| &self.members[index].load, rng) {
-            return Choice::Endpoint(self.members[index].endpoint.clone());
+            let endpoint = Arc::clone(&self.members[index].endpoint);
+            return Choice::Endpoint(endpoint, Arc::clone(&self.identity));
         }
         match self
             .members
@@ -167,7 +171,7 @@ impl Cluster {
     /// The endpoint may have gone meanwhile: then there is no account to keep.
     fn with(&mut self, endpoint: &Endpoint, change: impl FnOnce(&mut Member)) {
         let mut members = self.members.iter_mut();
-        if let Some(member) = members.find(|member| member.endpoint == *endpoint) {
+        if let Some(member) = members.find(|member| *member.endpoint == *endpoint) {
             change(member);
         }
     }

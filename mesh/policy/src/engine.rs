@@ -1,16 +1,19 @@
 //! The facade an executor drives: admit a call, pick an endpoint, report the outcome, do what is next.
 
-use std::{collections::HashMap, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use rand::Rng;
-use weft_model::dataplane::{Endpoint, Snapshot};
+use weft_model::dataplane::{Backend, Snapshot};
 
 use crate::{
     PATIENCE, backoff,
-    call::{AttemptEnd, Call, Next, Outcome, Pick, RequestFacts},
+    call::{
+        Attempt, AttemptEnd, AttemptFault, Call, LoadReport, Next, Outcome, Pick, Slot, SlotKind,
+    },
     cluster::{Choice, Cluster},
     code,
     deadline::{Deadline, parse_timeout},
+    facts::RequestFacts,
     record::{DecisionRecord, Failure, Reason, rule_name},
     retry::{Pushback, RetryState},
 };
@@ -18,7 +21,7 @@ use crate::{
 /// The accounts of every target, and the decisions about calls to them.
 #[derive(Debug, Default)]
 pub struct Engine {
-    clusters: HashMap<String, Cluster>,
+    clusters: HashMap<Arc<str>, Cluster>,
     is_configured: bool,
 }
 
@@ -27,13 +30,13 @@ impl Engine {
     pub fn update(&mut self, snapshot: &Snapshot) {
         self.is_configured = true;
         self.clusters
-            .retain(|authority, _| snapshot.targets.contains_key(authority));
+            .retain(|authority, _| snapshot.targets.contains_key(&**authority));
         for (authority, target) in &snapshot.targets {
-            match self.clusters.get_mut(authority) {
+            match self.clusters.get_mut(authority.as_str()) {
                 Some(cluster) => cluster.update(target),
                 None => {
                     self.clusters
-                        .insert(authority.clone(), Cluster::new(target));
+                        .insert(authority.as_str().into(), Cluster::new(target));
                 }
             }
         }
@@ -44,24 +47,25 @@ impl Engine {
         self.is_configured
     }
 
-    /// The SPIFFE ID endpoints of `authority` must prove.
-    pub fn identity(&self, authority: &str) -> Option<String> {
-        let cluster = self.clusters.get(authority)?;
-        Some(cluster.target.identity.clone())
-    }
-
     /// Whether `authority` has an endpoint, healthy or not.
     pub fn has_endpoints(&self, authority: &str) -> bool {
         let cluster = self.clusters.get(authority);
         cluster.is_some_and(|cluster| !cluster.target.endpoints.is_empty())
     }
 
-    /// Begins a call: finds its target and rule and sets its deadline.
+    /// Begins a call: finds its route and rule, sets its deadline, and counts it. Every admitted call is
+    /// [`Self::finished`] once.
     ///
     /// # Errors
-    /// The answer to give where there is no such target.
-    pub fn admit(&self, request: RequestFacts<'_>, now: Instant) -> Result<Call, Failure> {
-        let Some(cluster) = self.clusters.get(request.authority) else {
+    /// The answer to give where there is no such target or no room for the call.
+    pub fn admit(
+        &mut self,
+        request: RequestFacts<'_>,
+        now: Instant,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<Call, Failure> {
+        let _ = rng;
+        let Some((authority, cluster)) = self.clusters.get_key_value(request.authority) else {
             return Err(self.unknown(request.authority));
         };
         let rule = cluster
@@ -73,21 +77,37 @@ impl Engine {
         let asked = request.grpc_timeout.and_then(parse_timeout);
         let policy = rule.and_then(|rule| rule.retry_policy.clone());
         let policy = policy.filter(|_| !request.is_retry);
-        Ok(Call {
-            record: DecisionRecord {
-                target: request.authority.to_owned(),
-                method: request.path.to_owned(),
-                rule: rule.map_or("none".to_owned(), |rule| rule_name(&rule.matches)),
-                ..DecisionRecord::default()
-            },
-            deadline: Deadline::starting(now, asked, configured),
-            retry: RetryState::new(policy),
-            is_committed: false,
-            avoid: Vec::new(),
-            held_since: None,
-            rounds: 0,
-            last_failure: None,
-        })
+        let record = DecisionRecord {
+            target: Arc::clone(authority),
+            method: request.path.into(),
+            rule: rule.map_or("none".into(), |rule| rule_name(&rule.matches).into()),
+            ..DecisionRecord::default()
+        };
+        let deadline = Deadline::starting(now, asked, configured);
+        Ok(Call::new(record, deadline, RetryState::new(policy)))
+    }
+
+    /// Begins the call that carries a copy of `call`'s request to `backend`. It is never repeated.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_copy(
+        &mut self,
+        call: &Call,
+        backend: &Backend,
+        now: Instant,
+    ) -> Result<Call, Failure> {
+        let Some((authority, _)) = self.clusters.get_key_value(backend.authority.as_str()) else {
+            return Err(self.unknown(&backend.authority));
+        };
+        let record = DecisionRecord {
+            target: Arc::clone(authority),
+            method: Arc::clone(&call.record.method),
+            rule: Arc::clone(&call.record.rule),
+            ..DecisionRecord::default()
+        };
+        let deadline = call.deadline.at_most(now, None);
+        Ok(Call::new(record, deadline, RetryState::new(None)))
     }
 
     fn unknown(&self, authority: &str) -> Failure {
@@ -100,20 +120,28 @@ impl Engine {
         }
     }
 
-    /// Picks the endpoint of the call's next attempt.
+    /// Picks the endpoint of the call's next attempt. An attempt must be released.
     pub fn pick(&mut self, call: &mut Call, now: Instant, rng: &mut (impl Rng + ?Sized)) -> Pick {
         let choice = match self.clusters.get(&call.record.target) {
             Some(cluster) => cluster.choose(&call.avoid, now, rng),
             None => Choice::Empty,
         };
         let (until, failure) = match choice {
-            Choice::Endpoint(endpoint) => {
+            Choice::Endpoint(endpoint, identity) => {
                 if let Some(cluster) = self.clusters.get_mut(&call.record.target) {
                     cluster.started(&endpoint);
                 }
-                call.record.endpoint = Some(endpoint.clone());
+                call.record.endpoint = Some(Arc::clone(&endpoint));
                 call.record.attempts += 1;
-                return Pick::Endpoint(endpoint);
+                return Pick::Attempt(Attempt {
+                    endpoint,
+                    identity,
+                    previous_attempts: call.retry.previous_attempts(),
+                    fault: AttemptFault::default(),
+                    times_out_at: None,
+                    started: now,
+                    target: Arc::clone(&call.record.target),
+                });
             }
             Choice::LeftAlone(until) => {
                 let message = format!(
@@ -135,62 +163,113 @@ impl Engine {
         Pick::Wait(until.map_or(give_up, |until| until.min(give_up)))
     }
 
-    /// The attempt at `endpoint` is over, however it ended; every picked endpoint is released once.
-    pub fn release(&mut self, target: &str, endpoint: &Endpoint) {
-        if let Some(cluster) = self.clusters.get_mut(target) {
-            cluster.ended(endpoint);
+    /// The attempt's stream is over, however it ended.
+    pub fn release(&mut self, attempt: Attempt) {
+        if let Some(cluster) = self.clusters.get_mut(&attempt.target) {
+            cluster.ended(&attempt.endpoint);
         }
     }
 
-    /// Takes the outcome of the attempt at `endpoint` and says what is next.
+    /// Takes the outcome of an attempt and says what is next.
     pub fn attempt_ended(
         &mut self,
         call: &mut Call,
-        endpoint: &Endpoint,
+        attempt: &Attempt,
         outcome: &Outcome,
         end: AttemptEnd,
         rng: &mut (impl Rng + ?Sized),
     ) -> Next {
-        self.account(&call.record.target, endpoint, outcome, end, rng);
+        self.account(attempt, outcome, end, rng);
         match outcome {
             Outcome::Headers => {
                 call.is_committed = true;
                 Next::Forward
             }
             Outcome::TrailersOnly { code, pushback } => self
-                .policy_retry(call, endpoint, (*code, *pushback), end, rng)
+                .policy_retry(call, attempt, (*code, *pushback), end, rng)
                 .map_or(Next::Forward, Next::RetryAt),
-            Outcome::Broken(failure) => {
-                let status = (failure.code, Pushback::Absent);
-                self.policy_retry(call, endpoint, status, end, rng)
-                    .map_or_else(|| Next::Fail(failed(call, failure.clone())), Next::RetryAt)
+            Outcome::Broken(failure) => self.broken(call, attempt, failure.clone(), end, rng),
+            Outcome::TimedOut => {
+                let message = "no response headers came within the time of one attempt";
+                let failure = Failure::new(Reason::AttemptTimedOut, message);
+                self.broken(call, attempt, failure, end, rng)
             }
             Outcome::ConnectFailed(message) => {
                 let failure = Failure::new(Reason::UpstreamConnectFailed, message.clone());
-                self.transparent_retry(call, endpoint, failure, end, rng)
+                self.transparent_retry(call, attempt, failure, end, rng)
             }
             Outcome::Unreached(message) => {
                 let failure = Failure::new(Reason::WorkloadUnreachable, message.clone());
-                self.transparent_retry(call, endpoint, failure, end, rng)
+                self.transparent_retry(call, attempt, failure, end, rng)
             }
             Outcome::Refused(message) => {
                 let failure = Failure::new(Reason::UpstreamReset, message.clone());
-                self.transparent_retry(call, endpoint, failure, end, rng)
+                self.transparent_retry(call, attempt, failure, end, rng)
             }
         }
     }
 
+    fn broken(
+        &mut self,
+        call: &mut Call,
+        attempt: &Attempt,
+        failure: Failure,
+        end: AttemptEnd,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Next {
+        let status = (failure.code, Pushback::Absent);
+        self.policy_retry(call, attempt, status, end, rng)
+            .map_or_else(|| Next::Fail(failed(call, failure)), Next::RetryAt)
+    }
+
+    /// Takes a place for a connection to an endpoint of the attempt's target.
+    ///
+    /// # Errors
+    /// The answer to give where the circuit breaker is open.
+    pub fn connection(&mut self, attempt: &Attempt) -> Result<Slot, Failure> {
+        Ok(Slot {
+            target: Arc::clone(&attempt.target),
+            kind: SlotKind::Connection,
+        })
+    }
+
+    /// Takes a place among the calls that wait for a connection.
+    ///
+    /// # Errors
+    /// As [`Self::connection`].
+    pub fn pending(&mut self, attempt: &Attempt) -> Result<Slot, Failure> {
+        Ok(Slot {
+            target: Arc::clone(&attempt.target),
+            kind: SlotKind::Pending,
+        })
+    }
+
+    /// Gives a place back: the connection is closed, or the call waits no more.
+    pub fn free(&mut self, slot: Slot) {
+        match slot.kind {
+            SlotKind::Connection | SlotKind::Pending => {
+                debug_assert!(!slot.target.is_empty());
+            }
+        }
+    }
+
+    /// What the attempt's endpoint said of its load.
+    pub fn load_report(&mut self, attempt: &Attempt, report: LoadReport, now: Instant) {
+        let _ = (attempt, report, now);
+    }
+
     fn account(
         &mut self,
-        target: &str,
-        endpoint: &Endpoint,
+        attempt: &Attempt,
         outcome: &Outcome,
-        AttemptEnd { latency, now, .. }: AttemptEnd,
+        AttemptEnd { now, .. }: AttemptEnd,
         rng: &mut (impl Rng + ?Sized),
     ) {
-        let Some(cluster) = self.clusters.get_mut(target) else {
+        let Some(cluster) = self.clusters.get_mut(&attempt.target) else {
             return;
         };
+        let endpoint = &attempt.endpoint;
+        let latency = now.saturating_duration_since(attempt.started);
         match outcome {
             Outcome::TrailersOnly { code, .. } if *code == code::UNAVAILABLE => {
                 cluster.failed(endpoint, now);
@@ -205,7 +284,7 @@ impl Engine {
             // A connection that closes in good order or is full says nothing about the endpoint's health.
             Outcome::Refused(_) => {}
             Outcome::Broken(failure) if failure.reason == Reason::TooManyStreams => {}
-            Outcome::Broken(_) => {
+            Outcome::Broken(_) | Outcome::TimedOut => {
                 cluster.failed(endpoint, now);
             }
         }
@@ -214,7 +293,7 @@ impl Engine {
     fn policy_retry(
         &mut self,
         call: &mut Call,
-        endpoint: &Endpoint,
+        attempt: &Attempt,
         (status, pushback): (i32, Pushback),
         end: AttemptEnd,
         rng: &mut (impl Rng + ?Sized),
@@ -229,7 +308,7 @@ impl Engine {
         if call.deadline.has_passed(at) {
             return None;
         }
-        call.avoid.push(endpoint.address);
+        call.avoid.push(attempt.endpoint.address);
         Some(at)
     }
 
@@ -238,7 +317,7 @@ impl Engine {
     fn transparent_retry(
         &mut self,
         call: &mut Call,
-        endpoint: &Endpoint,
+        attempt: &Attempt,
         failure: Failure,
         end: AttemptEnd,
         rng: &mut (impl Rng + ?Sized),
@@ -247,7 +326,7 @@ impl Engine {
         call.record.attempts = call.record.attempts.saturating_sub(1);
         let now = end.now;
         let give_up = *call.held_since.get_or_insert(now) + PATIENCE;
-        call.avoid.push(endpoint.address);
+        call.avoid.push(attempt.endpoint.address);
         let has_other = self
             .clusters
             .get(&call.record.target)
@@ -271,8 +350,11 @@ impl Engine {
     }
 
     /// The call is over with `status`. `broken`: its stream broke instead of ending with trailers. What
-    /// the attempts before a stream came to is accounted for already.
-    pub fn finished(&mut self, call: &Call, status: i32, broken: bool, now: Instant) {
+    /// the attempts before a stream came to is accounted for already. A second time changes nothing.
+    pub fn finished(&mut self, call: &mut Call, status: i32, broken: bool, now: Instant) {
+        if std::mem::replace(&mut call.is_over, true) {
+            return;
+        }
         let Some(cluster) = self.clusters.get_mut(&call.record.target) else {
             return;
         };

@@ -24,14 +24,18 @@ mod cluster;
 pub mod code;
 pub mod deadline;
 mod engine;
+mod facts;
+mod inbound;
 pub mod outlier;
 pub mod record;
 pub mod retry;
 
 pub use crate::{
     authorize::{Decision, authorize},
-    call::{AttemptEnd, Call, Next, Outcome, Pick, RequestFacts},
+    call::{Attempt, AttemptEnd, AttemptFault, Call, LoadReport, Next, Outcome, Pick, Slot},
     engine::Engine,
+    facts::{Headers, InboundFacts, NoHeaders, RequestFacts},
+    inbound::{Admission, InboundEngine, RateLimitStatus, Refusal, RetryAdvice},
     record::{DecisionRecord, Failure, Reason},
 };
 

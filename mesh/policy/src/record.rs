@@ -1,6 +1,6 @@
 //! The decision record: the one truth about why a call went where it went.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use weft_model::dataplane::{Endpoint, MethodMatch};
 
@@ -24,6 +24,16 @@ pub enum Reason {
     UpstreamConnectFailed,
     /// The connection or the stream broke after the request was sent.
     UpstreamReset,
+    /// One attempt's time passed without response headers.
+    AttemptTimedOut,
+    /// A circuit breaker is open: too many connections, waiting calls or calls.
+    CircuitBreakerOpen,
+    /// A rate limit of the workload is exhausted.
+    RateLimited,
+    /// The workload has all it can carry, and others matter more.
+    Overloaded,
+    /// The mesh file asks for this failure.
+    FaultInjected,
     /// The endpoint's answer was no valid gRPC response.
     UpstreamProtocolError,
     /// All connections to the endpoint are full.
@@ -51,6 +61,11 @@ impl Reason {
             Self::NoHealthyEndpoint => "NO_HEALTHY_ENDPOINT",
             Self::UpstreamConnectFailed => "UPSTREAM_CONNECT_FAILED",
             Self::UpstreamReset => "UPSTREAM_RESET",
+            Self::AttemptTimedOut => "ATTEMPT_TIMED_OUT",
+            Self::CircuitBreakerOpen => "CIRCUIT_BREAKER_OPEN",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::Overloaded => "OVERLOADED",
+            Self::FaultInjected => "FAULT_INJECTED",
             Self::UpstreamProtocolError => "UPSTREAM_PROTOCOL_ERROR",
             Self::TooManyStreams => "TOO_MANY_STREAMS",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
@@ -71,8 +86,12 @@ impl Reason {
             | Self::NoHealthyEndpoint
             | Self::UpstreamConnectFailed
             | Self::UpstreamReset
+            | Self::AttemptTimedOut
+            | Self::CircuitBreakerOpen
+            | Self::Overloaded
+            | Self::FaultInjected
             | Self::WorkloadUnreachable => code::UNAVAILABLE,
-            Self::TooManyStreams => code::RESOURCE_EXHAUSTED,
+            Self::TooManyStreams | Self::RateLimited => code::RESOURCE_EXHAUSTED,
             Self::DeadlineExceeded => code::DEADLINE_EXCEEDED,
             Self::CallerNotAllowed => code::PERMISSION_DENIED,
             Self::UpstreamProtocolError => code::INTERNAL,
@@ -115,16 +134,16 @@ impl Failure {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecisionRecord {
     /// The authority that was called, `payments:7070`.
-    pub target: String,
+    pub target: Arc<str>,
     /// The path, `/sockshop.payments.v1.PaymentService/Authorize`.
-    pub method: String,
+    pub method: Arc<str>,
     /// Inbound, the verified caller.
-    pub caller: Option<String>,
+    pub caller: Option<Arc<str>>,
     /// The method rule that applied: `sockshop.payments.v1.PaymentService/Authorize`, a service, `*`,
     /// or `none`; inbound, the caller rule.
-    pub rule: String,
+    pub rule: Arc<str>,
     /// The endpoint of the last attempt.
-    pub endpoint: Option<Endpoint>,
+    pub endpoint: Option<Arc<Endpoint>>,
     /// Attempts that may have reached a workload, the first included.
     pub attempts: u32,
     /// Attempts that provably reached no workload and were sent elsewhere.
@@ -149,12 +168,12 @@ impl DecisionRecord {
     /// The facts of the record, as error details carry them.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let mut facts = vec![
-            ("target", self.target.clone()),
-            ("method", self.method.clone()),
-            ("rule", self.rule.clone()),
+            ("target", self.target.to_string()),
+            ("method", self.method.to_string()),
+            ("rule", self.rule.to_string()),
         ];
         match &self.caller {
-            Some(caller) => facts.push(("caller", caller.clone())),
+            Some(caller) => facts.push(("caller", caller.to_string())),
             None => facts.push(("attempts", self.attempts.to_string())),
         }
         if let Some(endpoint) = &self.endpoint {

@@ -13,8 +13,8 @@ use weft_model::dataplane::{
     Target,
 };
 use weft_policy::{
-    AttemptEnd, Call, Engine, Failure, Next, Outcome, PATIENCE, Pick, Reason, RequestFacts, code,
-    retry::Pushback,
+    Attempt, AttemptEnd, Call, Engine, Failure, Next, Outcome, PATIENCE, Pick, Reason,
+    RequestFacts, code, retry::Pushback,
 };
 
 const AUTHORITY: &str = "carts:7070";
@@ -87,32 +87,33 @@ impl World {
         });
     }
 
-    fn call(&self, method: &str) -> Call {
+    fn call(&mut self, method: &str) -> Call {
         let path = format!("/a.Carts/{method}");
         let facts = RequestFacts {
             authority: AUTHORITY,
             path: &path,
             ..RequestFacts::default()
         };
-        self.engine.admit(facts, self.now).unwrap()
+        self.engine.admit(facts, self.now, &mut self.rng).unwrap()
     }
 
-    fn picked(&mut self, call: &mut Call) -> Endpoint {
+    fn picked(&mut self, call: &mut Call) -> Attempt {
         match self.engine.pick(call, self.now, &mut self.rng) {
-            Pick::Endpoint(endpoint) => endpoint,
+            Pick::Attempt(attempt) => attempt,
             other => panic!("no endpoint: {other:?}"),
         }
     }
 
-    fn end(&mut self, call: &mut Call, endpoint: &Endpoint, outcome: &Outcome) -> Next {
+    fn end(&mut self, call: &mut Call, attempt: Attempt, outcome: &Outcome) -> Next {
         let end = AttemptEnd {
-            latency: Duration::from_millis(5),
             is_replayable: true,
             now: self.now,
         };
-        self.engine.release(AUTHORITY, endpoint);
-        self.engine
-            .attempt_ended(call, endpoint, outcome, end, &mut self.rng)
+        let next = self
+            .engine
+            .attempt_ended(call, &attempt, outcome, end, &mut self.rng);
+        self.engine.release(attempt);
+        next
     }
 
     /// One whole call, each attempt ended by `outcome`; what it came to, and how long it took.
@@ -126,10 +127,10 @@ impl World {
             match self.engine.pick(&mut call, self.now, &mut self.rng) {
                 Pick::Fail(failure) => return (call, Some(failure)),
                 Pick::Wait(until) => self.now = until,
-                Pick::Endpoint(endpoint) => {
-                    let outcome = outcome(&endpoint);
-                    match self.end(&mut call, &endpoint, &outcome) {
-                        Next::Forward => return (call, None),
+                Pick::Attempt(attempt) => {
+                    let outcome = outcome(&attempt.endpoint);
+                    match self.end(&mut call, attempt, &outcome) {
+                        Next::Forward | Next::Await => return (call, None),
                         Next::Fail(failure) => return (call, Some(failure)),
                         Next::RetryAt(at) => self.now = self.now.max(at),
                     }
@@ -148,15 +149,15 @@ fn unavailable() -> Outcome {
 
 #[test]
 fn the_first_rule_that_matches_gives_deadline_and_name() {
-    let world = World::new(1);
+    let mut world = World::new(1);
     let get = world.call("Get");
-    assert_eq!(get.record.rule, "a.Carts/Get");
+    assert_eq!(&*get.record.rule, "a.Carts/Get");
     assert_eq!(
         get.deadline.remaining(world.now),
         Some(Duration::from_secs(2))
     );
     let add = world.call("Add");
-    assert_eq!(add.record.rule, "*");
+    assert_eq!(&*add.record.rule, "*");
     assert_eq!(
         add.deadline.remaining(world.now),
         Some(Duration::from_secs(5))
@@ -170,10 +171,15 @@ fn an_unknown_authority_is_told_from_a_missing_configuration() {
         path: "/a.B/C",
         ..RequestFacts::default()
     };
-    let world = World::new(1);
-    let known = world.engine.admit(facts, world.now).unwrap_err();
+    let mut world = World::new(1);
+    let known = world
+        .engine
+        .admit(facts, world.now, &mut world.rng)
+        .unwrap_err();
     assert_eq!(known.reason, Reason::UnknownService);
-    let empty = Engine::default().admit(facts, world.now).unwrap_err();
+    let empty = Engine::default()
+        .admit(facts, world.now, &mut world.rng)
+        .unwrap_err();
     assert_eq!(empty.reason, Reason::NoConfiguration);
 }
 
@@ -184,12 +190,13 @@ fn a_policy_retry_goes_to_another_endpoint_and_ends_after_three_attempts() {
     let mut tried = Vec::new();
     for attempt in 1..=3 {
         let endpoint = world.picked(&mut call);
-        assert!(!tried.contains(&endpoint), "{endpoint:?} again");
-        let next = world.end(&mut call, &endpoint, &unavailable());
+        let address = endpoint.endpoint.address;
+        assert!(!tried.contains(&address), "{address} again");
+        let next = world.end(&mut call, endpoint, &unavailable());
         assert_eq!(next == Next::Forward, attempt == 3, "{next:?}");
-        tried.push(endpoint);
+        tried.push(address);
     }
-    assert_eq!((call.record.attempts, call.previous_attempts()), (3, 3));
+    assert_eq!(call.record.attempts, 3);
 }
 
 #[test]
@@ -213,10 +220,13 @@ fn a_hop_that_repeats_already_is_not_multiplied() {
         is_retry: true,
         ..RequestFacts::default()
     };
-    let mut call = world.engine.admit(facts, world.now).unwrap();
+    let mut call = world
+        .engine
+        .admit(facts, world.now, &mut world.rng)
+        .unwrap();
     let endpoint = world.picked(&mut call);
     assert_eq!(
-        world.end(&mut call, &endpoint, &unavailable()),
+        world.end(&mut call, endpoint, &unavailable()),
         Next::Forward
     );
 }
@@ -299,7 +309,7 @@ fn a_retry_that_would_begin_after_the_deadline_is_not_made() {
     let endpoint = world.picked(&mut call);
     world.now += Duration::from_millis(1950);
     assert_eq!(
-        world.end(&mut call, &endpoint, &unavailable()),
+        world.end(&mut call, endpoint, &unavailable()),
         Next::Forward
     );
     assert_eq!(call.record.attempts, 1);
@@ -326,10 +336,10 @@ fn each_failed_attempt_takes_one_token_and_no_more() {
     throttled(&mut world, 10);
     // Three attempts take three tokens, seven are left; three more leave four, which is too few.
     for expected in [3, 2] {
-        let (call, _) = world.run("Get", |_| unavailable());
+        let (mut call, _) = world.run("Get", |_| unavailable());
         world
             .engine
-            .finished(&call, code::UNAVAILABLE, false, world.now);
+            .finished(&mut call, code::UNAVAILABLE, false, world.now);
         assert_eq!(call.record.attempts, expected);
     }
 }
@@ -341,7 +351,7 @@ fn a_broken_attempt_is_one_failure_of_its_endpoint() {
     // Two failures of each endpoint at most: none is ejected by its third.
     let mut failures = HashMap::new();
     for _ in 0..200 {
-        let (call, failure) = world.run("Add", |endpoint| {
+        let (mut call, failure) = world.run("Add", |endpoint| {
             if failures.get(endpoint).is_some_and(|&count| count == 2) {
                 Outcome::Headers
             } else {
@@ -351,7 +361,7 @@ fn a_broken_attempt_is_one_failure_of_its_endpoint() {
         if failure.is_some() {
             world
                 .engine
-                .finished(&call, code::UNAVAILABLE, true, world.now);
+                .finished(&mut call, code::UNAVAILABLE, true, world.now);
             let endpoint = call.record.endpoint.clone().unwrap();
             *failures.entry(endpoint).or_insert(0) += 1;
         }
@@ -374,7 +384,7 @@ fn an_attempt_under_way_counts_as_one_that_may_have_arrived() {
     let endpoint = world.picked(&mut call);
     assert_eq!(call.record.attempts, 1);
     let nobody = Outcome::ConnectFailed("refused".to_owned());
-    world.end(&mut call, &endpoint, &nobody);
+    world.end(&mut call, endpoint, &nobody);
     assert_eq!(call.record.attempts, 0);
 }
 

@@ -44,8 +44,8 @@ impl InboundCall {
         match reason {
             Reason::Answered | Reason::Cancelled => debug!(
                 caller,
-                method = record.method,
-                rule = record.rule,
+                method = &*record.method,
+                rule = &*record.rule,
                 reason = reason.as_str(),
                 status = code::name(status),
                 millis,
@@ -55,8 +55,8 @@ impl InboundCall {
                 self.span.record("otel.status_code", "ERROR");
                 warn!(
                     caller,
-                    method = record.method,
-                    rule = record.rule,
+                    method = &*record.method,
+                    rule = &*record.rule,
                     reason = reason.as_str(),
                     status = code::name(status),
                     millis,

@@ -158,9 +158,9 @@ async fn authorized(
     let is_allowed = decision.as_ref().is_ok_and(Decision::is_allowed);
     let mut call = InboundCall {
         record: DecisionRecord {
-            caller: Some(caller.as_ref().to_owned()),
-            method: head.uri.path().to_owned(),
-            rule: decision.as_ref().map_or("none", Decision::rule).to_owned(),
+            caller: Some(Arc::clone(&caller)),
+            method: head.uri.path().into(),
+            rule: decision.as_ref().map_or("none", Decision::rule).into(),
             ..DecisionRecord::default()
         },
         method: inbound.metrics.started(head.uri.path(), is_allowed),
@@ -259,7 +259,7 @@ fn answered(mut call: InboundCall, answer: Answer, deadline: Deadline) -> Respon
             let failure = Failure::new(Reason::WorkloadUnreachable, message);
             return unprocessed(&mut call, &failure);
         }
-        (Outcome::Headers | Outcome::TrailersOnly { .. }, None) => {
+        (Outcome::Headers | Outcome::TrailersOnly { .. } | Outcome::TimedOut, _) => {
             let failure =
                 Failure::new(Reason::UpstreamProtocolError, "the workload gave no answer");
             return own_answer(&mut call, &failure);
