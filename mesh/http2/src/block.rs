@@ -1,0 +1,294 @@
+//! A list of header fields in one buffer.
+
+use std::{fmt, ops::Range};
+
+use crate::Name;
+
+/// The peer, or the user, wants the field kept out of compression tables (RFC 7541, section 6.2.3).
+const SENSITIVE: u8 = 1;
+/// Name or value has bytes that RFC 9113, section 8.2.1, forbids.
+const INVALID: u8 = 2;
+
+/// Header fields in the order in which they are sent, pseudo-header fields first: one buffer for all
+/// bytes and one record per field. Clearing keeps both, so a block in use allocates nothing.
+#[derive(Clone, Default)]
+pub struct HeaderBlock {
+    bytes: Vec<u8>,
+    fields: Vec<Record>,
+    /// The known names that are present, by [`Name::bit`]: most questions are about absent fields.
+    present: u128,
+    pseudo: usize,
+}
+
+/// The name's bytes, if it is not a known one, stand before the value's.
+#[derive(Clone, Copy)]
+struct Record {
+    start: u32,
+    name_len: u32,
+    value_len: u32,
+    name: Name,
+    flags: u8,
+}
+
+impl Record {
+    fn name_range(&self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + self.name_len as usize
+    }
+
+    fn value_range(&self) -> Range<usize> {
+        let start = self.start as usize + self.name_len as usize;
+        start..start + self.value_len as usize
+    }
+}
+
+/// One field of a block.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Field<'a> {
+    /// The name as a number.
+    pub name: Name,
+    /// The name in bytes, lower case.
+    pub name_bytes: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// Never put into a compression table.
+    pub sensitive: bool,
+}
+
+impl HeaderBlock {
+    /// An empty block. It allocates when the first field comes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes all fields out.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.fields.clear();
+        self.present = 0;
+        self.pseudo = 0;
+    }
+
+    /// Becomes equal to `other` without allocating anew, which `clone` would.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.bytes.clone_from(&other.bytes);
+        self.fields.clone_from(&other.fields);
+        self.present = other.present;
+        self.pseudo = other.pseudo;
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The size by which SETTINGS_MAX_HEADER_LIST_SIZE counts: names, values and 32 for each field.
+    pub fn list_size(&self) -> usize {
+        let size = |field: Field<'_>| field.name_bytes.len() + field.value.len() + 32;
+        self.iter().map(size).sum()
+    }
+
+    /// All fields, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Field<'_>> + DoubleEndedIterator + Clone {
+        self.fields.iter().map(|record| self.field(record))
+    }
+
+    /// Whether a field of this name is there. Cheap.
+    pub fn contains(&self, name: Name) -> bool {
+        self.present & name.bit() != 0
+    }
+
+    /// The first value of a known name.
+    pub fn get(&self, name: Name) -> Option<&[u8]> {
+        if !self.contains(name) {
+            return None;
+        }
+        let record = self.fields.iter().find(|record| record.name == name)?;
+        Some(&self.bytes[record.value_range()])
+    }
+
+    /// The first value of any name, which must be lower case.
+    pub fn get_by_name(&self, name: &[u8]) -> Option<&[u8]> {
+        self.values_by_name(name).next()
+    }
+
+    /// All values of a known name, in order.
+    pub fn values(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        self.fields
+            .iter()
+            .filter(move |record| record.name == name)
+            .map(|record| &self.bytes[record.value_range()])
+    }
+
+    /// All values of any name, which must be lower case, in order.
+    pub fn values_by_name(&self, name: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let known = Name::from_bytes(name);
+        self.fields
+            .iter()
+            .filter(move |record| {
+                record.name == known
+                    && (known != Name::Other || &self.bytes[record.name_range()] == name)
+            })
+            .map(|record| &self.bytes[record.value_range()])
+    }
+
+    /// Adds a field: at the end, or for a pseudo-header field after the others of its kind. `Other`
+    /// has no bytes and is left out.
+    pub fn push(&mut self, name: Name, value: &[u8]) {
+        if name != Name::Other {
+            let flags = if name.is_secret() { SENSITIVE } else { 0 };
+            self.append(name, &[], value, flags);
+        }
+    }
+
+    /// Adds a field of any name, which must be lower case. The caller answers for name and value being
+    /// valid, here and in all that follow.
+    pub fn push_by_name(&mut self, name: &[u8], value: &[u8]) {
+        match Name::from_bytes(name) {
+            Name::Other => self.append(Name::Other, name, value, 0),
+            known => self.push(known, value),
+        }
+    }
+
+    /// Adds a field that must stay out of compression tables, here and at every later hop.
+    pub fn push_sensitive(&mut self, name: &[u8], value: &[u8]) {
+        match Name::from_bytes(name) {
+            Name::Other => self.append(Name::Other, name, value, SENSITIVE),
+            known => self.append(known, &[], value, SENSITIVE),
+        }
+    }
+
+    /// Makes this the only value of the name, where the first one stood.
+    pub fn set(&mut self, name: Name, value: &[u8]) {
+        let Some(first) = self.fields.iter().position(|record| record.name == name) else {
+            return self.push(name, value);
+        };
+        if name == Name::Other {
+            return;
+        }
+        self.replace_value(first, value);
+        let mut at = 0;
+        self.retain_records(|record| {
+            at += 1;
+            at - 1 <= first || record.name != name
+        });
+    }
+
+    /// Makes this the only value of any name, which must be lower case.
+    pub fn set_by_name(&mut self, name: &[u8], value: &[u8]) {
+        match Name::from_bytes(name) {
+            Name::Other => {
+                self.remove_by_name(name);
+                self.append(Name::Other, name, value, 0);
+            }
+            known => self.set(known, value),
+        }
+    }
+
+    /// Takes all fields of a known name out and says whether there were any.
+    pub fn remove(&mut self, name: Name) -> bool {
+        if !self.contains(name) || name == Name::Other {
+            return false;
+        }
+        self.retain_records(|record| record.name != name);
+        true
+    }
+
+    /// Takes all fields of any name out, which must be lower case, and says whether there were any.
+    pub fn remove_by_name(&mut self, name: &[u8]) -> bool {
+        let known = Name::from_bytes(name);
+        if known != Name::Other {
+            return self.remove(known);
+        }
+        let before = self.len();
+        self.retain(|field| field.name_bytes != name);
+        self.len() < before
+    }
+
+    /// Keeps the fields for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.retain_records(|record| keep(field(&bytes, record)));
+        self.bytes = bytes;
+    }
+
+    fn field(&self, record: &Record) -> Field<'_> {
+        field(&self.bytes, record)
+    }
+
+    fn replace_value(&mut self, at: usize, value: &[u8]) {
+        let record = &mut self.fields[at];
+        // The old bytes stay behind until the block is cleared.
+        record.start = self.bytes.len() as u32;
+        record.name_len = 0;
+        record.value_len = value.len() as u32;
+        record.flags &= !INVALID;
+        self.bytes.extend_from_slice(value);
+    }
+
+    fn retain_records(&mut self, mut keep: impl FnMut(&Record) -> bool) {
+        self.fields.retain(|record| keep(record));
+        self.present = self
+            .fields
+            .iter()
+            .fold(0, |set, record| set | record.name.bit());
+        self.pseudo = self
+            .fields
+            .iter()
+            .take_while(|record| record.name.is_pseudo())
+            .count();
+    }
+
+    pub(crate) fn append(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {
+        let record = Record {
+            start: self.bytes.len() as u32,
+            name_len: name_bytes.len() as u32,
+            value_len: value.len() as u32,
+            name,
+            flags,
+        };
+        self.bytes.extend_from_slice(name_bytes);
+        self.bytes.extend_from_slice(value);
+        self.present |= name.bit();
+        if name.is_pseudo() {
+            self.fields.insert(self.pseudo, record);
+            self.pseudo += 1;
+        } else {
+            self.fields.push(record);
+        }
+    }
+}
+
+fn field<'a>(bytes: &'a [u8], record: &Record) -> Field<'a> {
+    let name_bytes = match record.name {
+        Name::Other => &bytes[record.name_range()],
+        known => known.as_str().as_bytes(),
+    };
+    Field {
+        name: record.name,
+        name_bytes,
+        value: &bytes[record.value_range()],
+        sensitive: record.flags & SENSITIVE != 0,
+    }
+}
+
+impl fmt::Debug for HeaderBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        f.debug_map()
+            .entries(self.iter().map(|field| {
+                let value = if field.sensitive {
+                    "(sensitive)".into()
+                } else {
+                    text(field.value)
+                };
+                (text(field.name_bytes), value)
+            }))
+            .finish()
+    }
+}

@@ -1,0 +1,105 @@
+//! What a peer may do, and where each number comes from.
+
+use std::time::Duration;
+
+/// What we tell the peer in our SETTINGS frame and the first WINDOW_UPDATE.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How many streams the peer may have open. 100: Envoy's edge settings. A client tells none.
+    pub max_concurrent_streams: u32,
+    /// How many bytes the peer may send on a new stream before the user calls
+    /// [`Connection::consumed`](crate::Connection::consumed). 64 KiB: Envoy's edge settings.
+    pub initial_window_bytes: u32,
+    /// How many bytes may be under way on the whole connection. The memory is bounded by the streams'
+    /// windows, so this one only has to be large enough not to slow them down together. 16 MiB.
+    pub connection_window_bytes: u32,
+    /// The largest frame the peer may send. 16 KiB, the least that is allowed: payload is forwarded in
+    /// parts in any case.
+    pub max_frame_bytes: u32,
+    /// The largest header list, names and values and 32 bytes for each field. 32 KiB: twice what gRPC
+    /// accepts at most, half of Envoy's.
+    pub max_header_list_bytes: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: 100,
+            initial_window_bytes: 64 * 1024,
+            connection_window_bytes: 16 * 1024 * 1024,
+            max_frame_bytes: 16 * 1024,
+            max_header_list_bytes: 32 * 1024,
+        }
+    }
+}
+
+/// When to ask a silent peer whether it is still there.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// A PING goes out after this long without a byte from the peer.
+    pub interval: Duration,
+    /// The connection fails if then nothing comes for this long.
+    pub timeout: Duration,
+    /// Also when no stream is open.
+    pub without_streams: bool,
+}
+
+/// How much misbehaviour a connection bears. Each count is a budget: what a peer does right gives
+/// some of it back, and time does slowly, so that a long connection does not die of rare events.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Streams the peer resets before they were answered (rapid reset, CVE-2023-44487). 200: hyper
+    /// closes between 100 and 250. Each stream that ends well gives one back.
+    pub resets: u32,
+    /// Streams we reset because the peer broke a rule (MadeYouReset, CVE-2025-8671). 100: a tenth of
+    /// hyper's.
+    pub provoked_resets: u32,
+    /// Streams opened above the limit and refused. 1,000: a burst sent before our SETTINGS arrived.
+    pub refused_streams: u32,
+    /// PING and SETTINGS frames without HEADERS or DATA in between. 1,000: Envoy's.
+    pub control_frames: u32,
+    /// Answers to PING and SETTINGS that the peer has not read yet. 1,000: Envoy's.
+    pub pending_answers: u32,
+    /// DATA frames without END_STREAM that carry less than a gRPC message's head of 5 bytes. 2,000;
+    /// payload gives back.
+    pub tiny_data_frames: u32,
+    /// WINDOW_UPDATE frames; each DATA frame we send gives 10 back, as in Envoy. 1,000.
+    pub window_updates: u32,
+    /// PRIORITY frames and frames of unknown types. 1,000; each request gives 10 back.
+    pub ignored_frames: u32,
+    /// CONTINUATION frames of one header block. 16 is enough for the largest block (four times the list
+    /// limit) in frames of 8 KiB.
+    pub continuation_frames: u32,
+    /// Output that is not written yet, beyond which [`Connection::send_data`](crate::Connection::send_data)
+    /// takes nothing. 256 KiB: a few socket buffers.
+    pub output_bytes: usize,
+    /// How long the peer may take for preface and first SETTINGS. 5 s.
+    pub preface_timeout: Duration,
+    /// How long the peer may take to acknowledge our SETTINGS. 10 s.
+    pub settings_timeout: Duration,
+    /// How long a header block may be unfinished. 10 s.
+    pub header_timeout: Duration,
+    /// Off by default.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            resets: 200,
+            provoked_resets: 100,
+            refused_streams: 1_000,
+            control_frames: 1_000,
+            pending_answers: 1_000,
+            tiny_data_frames: 2_000,
+            window_updates: 1_000,
+            ignored_frames: 1_000,
+            continuation_frames: 16,
+            output_bytes: 256 * 1024,
+            preface_timeout: Duration::from_secs(5),
+            settings_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            keepalive: None,
+        }
+    }
+}
