@@ -10,11 +10,13 @@ use crate::{
 
 /// Collects problems while a tree is decoded.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub struct Decoder {
+    /// In the order they were found.
     pub problems: Vec<Problem>,
 }
 
 impl Decoder {
+    /// Takes one problem more.
     pub fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
@@ -48,6 +50,7 @@ impl Decoder {
         }
     }
 
+    /// The items of a list. Nothing at all counts as an empty list.
     pub fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
         match &node.value {
             Value::List(items) => items,
@@ -59,6 +62,7 @@ impl Decoder {
         }
     }
 
+    /// A text that is not empty.
     pub fn text(&mut self, node: &Node, what: &str) -> Option<Spanned<String>> {
         match &node.value {
             Value::Text(text) if !text.trim().is_empty() => {
@@ -83,6 +87,7 @@ impl Decoder {
         }
     }
 
+    /// A list of texts.
     pub fn texts(&mut self, node: &Node, what: &str) -> Vec<Spanned<String>> {
         let items = self.list(node, what);
         items
@@ -91,6 +96,7 @@ impl Decoder {
             .collect()
     }
 
+    /// A whole number within a range.
     pub fn integer(
         &mut self,
         node: &Node,
@@ -218,8 +224,9 @@ fn seconds_meant(found: &str) -> Option<String> {
 
 /// The entries of a map; what nobody took is unknown.
 #[derive(Debug)]
-pub(crate) struct Fields<'n> {
+pub struct Fields<'n> {
     what: &'static str,
+    /// Where the map begins.
     pub span: Span,
     entries: Vec<&'n (Spanned<String>, Node)>,
     known: Vec<&'static str>,

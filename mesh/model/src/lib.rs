@@ -17,6 +17,15 @@ mod resolve;
 mod span;
 mod tree;
 
+/// What the mesh file is read with, for files that hold parts of one, such as policy tests.
+pub mod yaml {
+    pub use crate::{
+        decode::{Decoder, Fields},
+        problem::nearest,
+        tree::{Node, Value, parse},
+    };
+}
+
 pub use check::check;
 pub use mesh::{
     Authz, CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Edge, Example, JwtRule, Mesh, MethodConfig,

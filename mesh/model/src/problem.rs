@@ -44,7 +44,7 @@ pub struct Problems {
 
 impl Problems {
     /// Orders problems by place and drops repetitions.
-    pub(crate) fn new(source: Arc<Source>, mut problems: Vec<Problem>) -> Self {
+    pub fn new(source: Arc<Source>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| (a.span, &a.message).cmp(&(b.span, &b.message)));
         problems.dedup();
         Self { source, problems }
@@ -135,7 +135,7 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 /// The known word nearest to a mistyped one, if any is near enough to be meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (word.chars().count() / 3).clamp(1, 4);
     known
         .into_iter()

@@ -59,6 +59,24 @@ impl Mesh {
         decoded.check(pool);
         decoded.finish()
     }
+
+    /// Reads a mesh that stands within another file, `source`, and checks it against the contracts. It
+    /// need not serve all of them. What is wrong goes to `decoder`, and then there is no mesh.
+    pub fn within(
+        decoder: &mut Decoder,
+        root: &tree::Node,
+        source: Arc<Source>,
+        pool: &DescriptorPool,
+    ) -> Option<Self> {
+        let before = decoder.problems.len();
+        let mesh = read(decoder, root, source);
+        let problems = check::problems(&mesh, pool);
+        let problems = problems
+            .into_iter()
+            .filter(|problem| problem.code != "no-route");
+        decoder.problems.extend(problems);
+        (decoder.problems.len() == before).then_some(mesh)
+    }
 }
 
 /// A mesh file as far as it could be read.

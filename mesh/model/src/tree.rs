@@ -13,20 +13,29 @@ use crate::{
 
 /// A YAML value with its place.
 #[derive(Clone, Debug)]
-pub(crate) struct Node {
+pub struct Node {
+    /// The value.
     pub value: Value,
+    /// Its place.
     pub span: Span,
 }
 
 /// What a YAML value is.
 #[derive(Clone, Debug)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Nothing, or `null`.
     Null,
+    /// `true` or `false`.
     Bool(bool),
+    /// A whole number.
     Integer(i128),
+    /// Any other number.
     Float(f64),
+    /// Everything else that is written plainly or in quotes.
     Text(String),
+    /// `[...]` or lines with `-`.
     List(Vec<Node>),
+    /// Keys and values in the order of the file.
     Map(Vec<(Spanned<String>, Node)>),
 }
 
@@ -54,7 +63,7 @@ const MAX_DUPLICATES: u32 = 50;
 const REPEATED: u32 = 0xF000;
 
 /// Parses YAML. `None` where the syntax is broken: then nothing can be decoded.
-pub(crate) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+pub fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     let mut text = text.to_owned();
     for marker in (REPEATED..REPEATED + MAX_DUPLICATES).filter_map(char::from_u32) {
         let options = serde_saphyr::options! {
