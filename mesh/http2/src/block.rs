@@ -5,15 +5,16 @@ use std::{fmt, ops::Range};
 use crate::Name;
 
 /// The peer, or the user, wants the field kept out of compression tables (RFC 7541, section 6.2.3).
-const SENSITIVE: u8 = 1;
+pub(crate) const SENSITIVE: u8 = 1;
 /// Name or value has bytes that RFC 9113, section 8.2.1, forbids.
-const INVALID: u8 = 2;
+pub(crate) const INVALID: u8 = 2;
 
 /// Header fields in the order in which they are sent, pseudo-header fields first: one buffer for all
 /// bytes and one record per field. Clearing keeps both, so a block in use allocates nothing.
 #[derive(Clone, Default)]
 pub struct HeaderBlock {
-    bytes: Vec<u8>,
+    /// Of the fields, and at the end what the decoder has not made a field of yet.
+    pub(crate) bytes: Vec<u8>,
     fields: Vec<Record>,
     /// The known names that are present, by [`Name::bit`]: most questions are about absent fields.
     present: u128,
@@ -244,7 +245,40 @@ impl HeaderBlock {
             .count();
     }
 
-    pub(crate) fn append(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {
+    /// Adds a field from the wire: at the end, even if a pseudo-header field does not belong there.
+    pub(crate) fn receive(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name_bytes);
+        self.bytes.extend_from_slice(value);
+        self.keep(name, start, name_bytes.len(), value.len(), flags);
+    }
+
+    /// Makes a field from the wire of the last bytes.
+    pub(crate) fn keep(
+        &mut self,
+        name: Name,
+        start: usize,
+        name_len: usize,
+        value_len: usize,
+        flags: u8,
+    ) {
+        self.present |= name.bit();
+        self.pseudo += usize::from(name.is_pseudo());
+        self.fields.push(Record {
+            start: start as u32,
+            name_len: name_len as u32,
+            value_len: value_len as u32,
+            name,
+            flags,
+        });
+    }
+
+    /// Whether a field from the wire has bytes that are forbidden, in name or value.
+    pub(crate) fn has_invalid_bytes(&self) -> bool {
+        self.fields.iter().any(|record| record.flags & INVALID != 0)
+    }
+
+    fn append(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {
         let record = Record {
             start: self.bytes.len() as u32,
             name_len: name_bytes.len() as u32,

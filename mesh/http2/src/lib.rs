@@ -24,6 +24,8 @@ pub mod connection;
 pub mod error;
 pub mod event;
 pub mod frame;
+pub mod hpack;
+pub mod huffman;
 pub mod limits;
 pub mod name;
 
