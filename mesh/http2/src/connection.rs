@@ -1,8 +1,32 @@
 //! One HTTP/2 connection.
 
+mod budget;
+mod control;
+mod data;
+mod guard;
+mod headers;
+mod output;
+mod receive;
+mod send;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod time;
+
 use std::time::Instant;
 
-use crate::{ConnectionError, ErrorCode, Event, Handler, HeaderBlock, Limits, Settings, StreamId};
+use self::{
+    guard::Guard,
+    output::Output,
+    receive::Reader,
+    streams::{Past, Stream, Streams},
+    time::Timers,
+};
+use crate::{
+    ConnectionError, ErrorCode, HeaderBlock, Limits, Settings, StreamId,
+    frame::{DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, PREFACE, kind, setting},
+    hpack::{Decoder, Encoder},
+};
 
 /// What a GOAWAY of ours says about streams.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -13,6 +37,20 @@ pub enum LastStream {
     Arrived,
 }
 
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Role {
+    Client,
+    Server,
+}
+
+/// What the peer's SETTINGS say.
+#[derive(Clone, Copy, Debug)]
+struct PeerSettings {
+    max_concurrent_streams: u32,
+    initial_window: u32,
+    max_frame: u32,
+}
+
 /// One HTTP/2 connection, without its socket. `T` is the user's token for a stream.
 ///
 /// A stream is forgotten when both halves ended with END_STREAM. After a reset, by whichever side, it
@@ -21,146 +59,236 @@ pub enum LastStream {
 /// about it may still be on their way to the user.
 #[derive(Debug)]
 pub struct Connection<T> {
-    tokens: Vec<T>,
-    output: Vec<u8>,
+    role: Role,
+    settings: Settings,
+    limits: Limits,
+    peer: PeerSettings,
+    /// How much more than our initial window the peer may send on a stream, because it does not know
+    /// our SETTINGS yet.
+    early_window: i64,
+    reader: Reader,
+    decoder: Decoder,
+    encoder: Encoder,
+    /// Reused for every block that is received; taken out while the handler has it.
+    block: HeaderBlock,
+    streams: Streams<T>,
+    output: Output,
+    /// What we may send on all streams together.
+    send_window: i64,
+    /// What the peer may send on all streams together.
+    receive_window: i64,
+    /// The next stream of ours, on a client.
+    next_id: u32,
+    /// The last stream of the peer, on a server.
+    last_peer_id: u32,
+    /// The last stream our GOAWAY named.
+    going_away: Option<u32>,
+    peer_going_away: bool,
+    guard: Guard,
+    timers: Timers,
+    now: Instant,
+    error: Option<ConnectionError>,
 }
 
 impl<T: Copy> Connection<T> {
     /// The side that accepted the connection. Queues our SETTINGS.
-    pub fn server(_settings: &Settings, _limits: &Limits, _now: Instant) -> Self {
-        Self {
-            tokens: Vec::new(),
-            output: Vec::new(),
-        }
+    pub fn server(settings: &Settings, limits: &Limits, now: Instant) -> Self {
+        Self::new(Role::Server, settings, limits, now)
     }
 
     /// The side that made the connection. Queues preface and SETTINGS; streams may be opened at once.
-    pub fn client(_settings: &Settings, _limits: &Limits, _now: Instant) -> Self {
-        Self {
-            tokens: Vec::new(),
-            output: Vec::new(),
+    pub fn client(settings: &Settings, limits: &Limits, now: Instant) -> Self {
+        Self::new(Role::Client, settings, limits, now)
+    }
+
+    fn new(role: Role, settings: &Settings, limits: &Limits, now: Instant) -> Self {
+        let mut connection = Self {
+            role,
+            settings: settings.clone(),
+            limits: limits.clone(),
+            peer: PeerSettings {
+                // What most servers allow: few are refused before the SETTINGS arrive.
+                max_concurrent_streams: 100,
+                initial_window: DEFAULT_WINDOW_BYTES,
+                max_frame: DEFAULT_MAX_FRAME_BYTES,
+            },
+            early_window: i64::from(
+                DEFAULT_WINDOW_BYTES.saturating_sub(settings.initial_window_bytes),
+            ),
+            reader: Reader::new(role),
+            decoder: Decoder::new(settings.max_header_list_bytes as usize),
+            encoder: Encoder::default(),
+            block: HeaderBlock::new(),
+            streams: Streams::new(),
+            output: Output::default(),
+            send_window: i64::from(DEFAULT_WINDOW_BYTES),
+            receive_window: i64::from(DEFAULT_WINDOW_BYTES),
+            next_id: 1,
+            last_peer_id: 0,
+            going_away: None,
+            peer_going_away: false,
+            guard: Guard::new(limits, now),
+            timers: Timers::new(limits, now),
+            now,
+            error: None,
+        };
+        connection.greet();
+        connection
+    }
+
+    /// Queues what a connection starts with.
+    fn greet(&mut self) {
+        let settings = &self.settings;
+        let mut payload = Vec::new();
+        let mut put = |id: u16, value: u32| {
+            payload.extend_from_slice(&id.to_be_bytes());
+            payload.extend_from_slice(&value.to_be_bytes());
+        };
+        match self.role {
+            Role::Client => put(setting::ENABLE_PUSH, 0),
+            Role::Server => put(
+                setting::MAX_CONCURRENT_STREAMS,
+                settings.max_concurrent_streams,
+            ),
         }
+        put(setting::INITIAL_WINDOW_SIZE, settings.initial_window_bytes);
+        put(setting::MAX_FRAME_SIZE, settings.max_frame_bytes);
+        put(
+            setting::MAX_HEADER_LIST_SIZE,
+            settings.max_header_list_bytes,
+        );
+        if self.role == Role::Client {
+            self.output.buffer().extend_from_slice(PREFACE);
+        }
+        self.output.frame(kind::SETTINGS, 0, 0, &payload);
+        self.give_connection_window();
     }
-
-    /// Takes bytes from the socket and tells `handler` what they mean. Incomplete frames are kept.
-    ///
-    /// # Errors
-    ///
-    /// If the connection must be closed, after its output is written. All later calls fail the same way.
-    pub fn receive<H: Handler<T>>(
-        &mut self,
-        _bytes: &[u8],
-        _now: Instant,
-        _handler: &mut H,
-    ) -> Result<(), ConnectionError> {
-        Ok(())
-    }
-
-    /// Client: a new stream, or `None` if the peer's limit is reached, a GOAWAY was sent or received,
-    /// or the ids are used up. [`send_headers`](Self::send_headers) must follow before any other stream is opened.
-    pub fn open(&mut self, _token: T) -> Option<StreamId> {
-        None
-    }
-
-    /// Client: how many streams may be opened now.
-    pub fn capacity_for_streams(&self) -> u32 {
-        0
-    }
-
-    /// Sends request, response (also 1xx ones) or trailers, in as many frames as the peer's frame size asks for.
-    pub fn send_headers(&mut self, _stream: StreamId, _block: &HeaderBlock, _end_stream: bool) {}
-
-    /// Queues as much payload as the windows and [`Limits::output_bytes`] allow and says how much that
-    /// was. END_STREAM is set only when all of it was taken, with no bytes even if the window is closed.
-    /// Bytes for a stream that is over are taken and dropped.
-    pub fn send_data(&mut self, _stream: StreamId, bytes: &[u8], _end_stream: bool) -> usize {
-        bytes.len()
-    }
-
-    /// How much [`send_data`](Self::send_data) would take now.
-    pub fn send_window(&self, _stream: StreamId) -> usize {
-        0
-    }
-
-    /// Ends a stream at once. It counts as open until [`release`](Self::release).
-    pub fn reset(&mut self, _stream: StreamId, _code: ErrorCode) {}
-
-    /// Received payload was passed on: the peer may send as much again. WINDOW_UPDATE frames are sent
-    /// when half of the stream's window is due.
-    pub fn consumed(&mut self, _stream: StreamId, _bytes: usize) {}
-
-    /// How much the peer may have under way on this stream, instead of
-    /// [`Settings::initial_window_bytes`]. More is told at once; less is reached by giving less back.
-    pub fn set_receive_window(&mut self, _stream: StreamId, _bytes: u32) {}
-
-    /// What comes with events about this stream from now on.
-    pub fn set_token(&mut self, _stream: StreamId, _token: T) {}
-
-    /// The token of a stream that is not forgotten.
-    pub fn token(&self, _stream: StreamId) -> Option<T> {
-        self.tokens.first().copied()
-    }
-
-    /// The user is done with a stream. One that has not ended is reset with CANCEL.
-    pub fn release(&mut self, _stream: StreamId) {}
-
-    /// Says that the connection will end. For a graceful end first with [`LastStream::All`], a round
-    /// trip later with [`LastStream::Arrived`]; close when [`open_streams`](Self::open_streams) is 0.
-    pub fn go_away(&mut self, _code: ErrorCode, _debug: &[u8], _last: LastStream) {}
-
-    /// Sends a PING; [`Event::PingAck`] answers it.
-    pub fn ping(&mut self, _payload: [u8; 8]) {}
 
     /// What is to be written to the socket.
     pub fn output(&self) -> &[u8] {
-        &self.output
+        self.output.pending()
     }
 
     /// Whether there is something to write.
     pub fn has_output(&self) -> bool {
-        !self.output().is_empty()
+        self.output.len() > 0
     }
 
     /// So many bytes of [`output`](Self::output) were written. True if [`send_data`](Self::send_data)
     /// took less than it was given because of [`Limits::output_bytes`], and would take more now: said once.
     pub fn written(&mut self, n: usize) -> bool {
-        self.output.drain(..n);
-        false
+        self.output.written(n);
+        let opened = self.output.held && self.output.len() <= self.limits.output_bytes / 2;
+        self.output.held &= !opened;
+        opened
     }
 
     /// How many streams are not forgotten.
     pub fn open_streams(&self) -> usize {
-        0
+        self.streams.len()
     }
 
     /// We sent a GOAWAY.
     pub fn is_going_away(&self) -> bool {
-        false
+        self.going_away.is_some()
     }
 
     /// The peer sent a GOAWAY.
     pub fn is_peer_going_away(&self) -> bool {
-        false
-    }
-
-    /// When to call [`on_deadline`](Self::on_deadline).
-    pub fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    /// Sends a PING that is due, or fails if the peer was too slow.
-    ///
-    /// # Errors
-    ///
-    /// As for [`receive`](Self::receive).
-    pub fn on_deadline(&mut self, _now: Instant) -> Result<(), ConnectionError> {
-        Ok(())
+        self.peer_going_away
     }
 
     /// The error that `receive` or `on_deadline` returned.
     pub fn error(&self) -> Option<ConnectionError> {
-        None
+        self.error
+    }
+
+    /// What comes with events about this stream from now on.
+    pub fn set_token(&mut self, stream: StreamId, token: T) {
+        if let Some(stream) = self.streams.get_mut(stream.0) {
+            stream.token = Some(token);
+        }
+    }
+
+    /// The token of a stream that is not forgotten.
+    pub fn token(&self, stream: StreamId) -> Option<T> {
+        self.streams.get(stream.0)?.token
+    }
+
+    /// The user is done with a stream. One that has not ended is reset with CANCEL.
+    pub fn release(&mut self, stream: StreamId) {
+        self.reset(stream, ErrorCode::CANCEL);
+        if let Some(Stream {
+            id,
+            reset: Some(side),
+            ..
+        }) = self.streams.get(stream.0)
+        {
+            let (id, side) = (*id, *side);
+            self.streams.remove(id, Past::Reset(side));
+        }
+    }
+
+    /// Says that the connection will end. For a graceful end first with [`LastStream::All`], a round
+    /// trip later with [`LastStream::Arrived`]; close when [`open_streams`](Self::open_streams) is 0.
+    pub fn go_away(&mut self, code: ErrorCode, debug: &[u8], last: LastStream) {
+        let last = match last {
+            LastStream::All => StreamId::MAX.0,
+            LastStream::Arrived => self.last_peer_id,
+        };
+        // It must not grow from one GOAWAY to the next.
+        let last = self.going_away.map_or(last, |before| before.min(last));
+        self.going_away = Some(last);
+        self.output.go_away(last, code, debug);
+    }
+
+    /// Queues the GOAWAY of an error, once.
+    fn fail(&mut self, error: ConnectionError) -> ConnectionError {
+        if let Some(first) = self.error {
+            return first;
+        }
+        self.go_away(error.code, error.reason.as_bytes(), LastStream::Arrived);
+        self.error = Some(error);
+        error
+    }
+
+    fn new_stream(&self, id: u32, token: Option<T>) -> Stream<T> {
+        Stream {
+            id,
+            token,
+            send_window: i64::from(self.peer.initial_window),
+            receive_window: i64::from(self.settings.initial_window_bytes),
+            target_window: i64::from(self.settings.initial_window_bytes),
+            unconsumed: 0,
+            content_left: None,
+            local_open: true,
+            remote_open: true,
+            headers_sent: false,
+            headers_received: false,
+            head_request: false,
+            reset: None,
+        }
+    }
+
+    /// Forgets a stream of which both halves have ended.
+    fn finish_if_ended(&mut self, id: u32) {
+        if let Some(stream) = self.streams.get(id)
+            && !stream.local_open
+            && !stream.remote_open
+            && stream.reset.is_none()
+        {
+            self.streams.remove(id, Past::Ended);
+            self.guard.stream_ended();
+        }
+    }
+
+    /// A stream that neither side has opened yet.
+    fn is_idle(&self, id: u32) -> bool {
+        match (self.role, id % 2) {
+            (Role::Server, 1) => id > self.last_peer_id,
+            (Role::Client, 1) => id >= self.next_id,
+            // Server push does not exist here.
+            _ => true,
+        }
     }
 }
-
-const _: fn(&mut Connection<u32>, Event<'_, u32>) = |_, _| {};

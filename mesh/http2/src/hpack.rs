@@ -9,6 +9,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decoder::WAY_TOO_LARGE;
 pub use decoder::{Decoder, Error, Outcome};
 pub use encoder::Encoder;
 

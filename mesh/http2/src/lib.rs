@@ -17,8 +17,6 @@
 //! each call. Here a call costs none once the buffers have grown, and a field the peer has sent
 //! before is copied from table to block without being looked at.
 
-#![allow(dead_code)]
-
 pub mod block;
 pub mod connection;
 pub mod error;
@@ -28,6 +26,7 @@ pub mod hpack;
 pub mod huffman;
 pub mod limits;
 pub mod name;
+mod validate;
 
 pub use block::{Field, HeaderBlock};
 pub use connection::{Connection, LastStream};

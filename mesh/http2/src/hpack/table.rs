@@ -40,6 +40,7 @@ impl Table {
         self.max
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.entries.len()
     }

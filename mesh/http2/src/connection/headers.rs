@@ -1,0 +1,344 @@
+//! Header blocks that arrive.
+
+use super::{
+    Connection, Role,
+    receive::protocol_error,
+    streams::{Past, Side},
+};
+use crate::{
+    ConnectionError, ErrorCode, Event, Handler, HeaderBlock, StreamId,
+    frame::{Head, flag},
+    hpack::{self, Outcome},
+    validate,
+};
+
+/// A buffer for header blocks that was larger than this is not kept.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// A header block that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenBlock {
+    pub stream: u32,
+    pub continuations: u32,
+    end_stream: bool,
+    /// Its priority depends on itself, which is an error of the stream.
+    depends_on_itself: bool,
+}
+
+impl<T: Copy> Connection<T> {
+    pub(super) fn headers<H: Handler<T>>(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        handler: &mut H,
+    ) -> Result<(), ConnectionError> {
+        let (fragment, depends_on_itself) = strip(head, payload)?;
+        let open = OpenBlock {
+            stream: head.stream.0,
+            continuations: 0,
+            end_stream: head.has(flag::END_STREAM),
+            depends_on_itself,
+        };
+        if head.has(flag::END_HEADERS) {
+            return self.header_block(open, fragment, handler);
+        }
+        self.reader.open_block = Some(open);
+        self.reader.fragments.extend_from_slice(fragment);
+        Ok(())
+    }
+
+    pub(super) fn continuation<H: Handler<T>>(
+        &mut self,
+        head: Head,
+        payload: &[u8],
+        handler: &mut H,
+    ) -> Result<(), ConnectionError> {
+        self.reader.fragments.extend_from_slice(payload);
+        if !head.has(flag::END_HEADERS) {
+            return Ok(());
+        }
+        // `begin_fragment` has seen to it that there is one.
+        let Some(open) = self.reader.open_block.take() else {
+            return Ok(());
+        };
+        let mut fragments = std::mem::take(&mut self.reader.fragments);
+        self.header_block(open, &fragments, handler)?;
+        if fragments.capacity() <= KEPT_BYTES {
+            fragments.clear();
+            self.reader.fragments = fragments;
+        }
+        Ok(())
+    }
+
+    /// Decodes a block whatever becomes of it: the table must stay right.
+    fn header_block<H: Handler<T>>(
+        &mut self,
+        open: OpenBlock,
+        encoded: &[u8],
+        handler: &mut H,
+    ) -> Result<(), ConnectionError> {
+        self.timers.header = None;
+        let mut block = std::mem::take(&mut self.block);
+        block.clear();
+        let outcome = self.decoder.decode(encoded, &mut block).map_err(|error| {
+            let code = match error {
+                hpack::Error::WayTooLarge => ErrorCode::ENHANCE_YOUR_CALM,
+                _ => ErrorCode::COMPRESSION_ERROR,
+            };
+            ConnectionError::new(code, error.reason())
+        })?;
+        self.decoded_block(open, outcome, &mut block, handler)?;
+        if block.bytes.capacity() <= KEPT_BYTES {
+            self.block = block;
+        }
+        Ok(())
+    }
+
+    /// Finds out what kind of message a block is by the state of its stream.
+    fn decoded_block<H: Handler<T>>(
+        &mut self,
+        open: OpenBlock,
+        outcome: Outcome,
+        block: &mut HeaderBlock,
+        handler: &mut H,
+    ) -> Result<(), ConnectionError> {
+        let id = open.stream;
+        let Some(stream) = self.streams.get(id) else {
+            return if self.is_idle(id) {
+                self.request(open, outcome, block, handler)
+            } else {
+                self.late_block(id, handler)
+            };
+        };
+        let closed = match stream.reset {
+            Some(Side::Us) => return Ok(()),
+            Some(Side::Peer) => Some("HEADERS after RST_STREAM"),
+            None if !stream.remote_open => Some("HEADERS after END_STREAM"),
+            None => None,
+        };
+        if let Some(reason) = closed {
+            return self.stream_error(id, ErrorCode::STREAM_CLOSED, reason, handler);
+        }
+        if self.role == Role::Client && !stream.headers_sent {
+            return Err(protocol_error("HEADERS on a stream that is not open"));
+        }
+        let result = if open.depends_on_itself {
+            Err("stream depends on itself")
+        } else if stream.headers_received {
+            self.trailers(open, outcome, block, handler)
+        } else {
+            self.response(open, outcome, block, handler)
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(reason) => self.stream_error(id, ErrorCode::PROTOCOL_ERROR, reason, handler),
+        }
+    }
+
+    /// A block on a stream that is not there any more.
+    fn late_block<H: Handler<T>>(
+        &mut self,
+        id: u32,
+        handler: &mut H,
+    ) -> Result<(), ConnectionError> {
+        match (self.streams.past(id), self.role) {
+            (Some(Past::Reset(Side::Us)), _) | (None, Role::Client) => Ok(()),
+            (Some(Past::Reset(Side::Peer)), _) => {
+                let reason = "HEADERS after RST_STREAM";
+                self.stream_error(id, ErrorCode::STREAM_CLOSED, reason, handler)
+            }
+            (Some(Past::Ended), _) => {
+                let reason = "HEADERS on a stream that has ended";
+                Err(ConnectionError::new(ErrorCode::STREAM_CLOSED, reason))
+            }
+            (None, Role::Server) => Err(protocol_error("stream id is not larger than the last")),
+        }
+    }
+
+    /// A block on an idle stream.
+    fn request<H: Handler<T>>(
+        &mut self,
+        open: OpenBlock,
+        outcome: Outcome,
+        block: &mut HeaderBlock,
+        handler: &mut H,
+    ) -> Result<(), ConnectionError> {
+        let id = open.stream;
+        if self.role == Role::Client || id.is_multiple_of(2) {
+            return Err(protocol_error("the peer may not open this stream"));
+        }
+        if self.going_away.is_some_and(|last| id > last) {
+            self.streams.remember(id, Past::Reset(Side::Us));
+            self.last_peer_id = id;
+            return Ok(());
+        }
+        self.last_peer_id = id;
+        if self.streams.len() >= self.settings.max_concurrent_streams as usize {
+            self.guard.refused_stream(self.now)?;
+            self.output.reset(id, ErrorCode::REFUSED_STREAM);
+            self.streams.remember(id, Past::Reset(Side::Us));
+            return Ok(());
+        }
+        let content_length = match check_request(open, outcome, block) {
+            Ok(content_length) => content_length,
+            Err(reason) => {
+                return self.stream_error(id, ErrorCode::PROTOCOL_ERROR, reason, handler);
+            }
+        };
+        let mut stream = self.new_stream(id, None);
+        stream.remote_open = !open.end_stream;
+        stream.headers_received = true;
+        stream.content_left = content_length;
+        self.streams.insert(stream);
+        self.guard.message();
+        let (stream, token, end_stream) = (StreamId(id), None, open.end_stream);
+        let event = match outcome {
+            Outcome::TooLarge => Event::HeadersTooLarge {
+                stream,
+                token,
+                end_stream,
+            },
+            Outcome::Complete => Event::Headers {
+                stream,
+                token,
+                block,
+                informational: false,
+                end_stream,
+            },
+        };
+        handler.event(self, event);
+        Ok(())
+    }
+
+    fn response<H: Handler<T>>(
+        &mut self,
+        open: OpenBlock,
+        outcome: Outcome,
+        block: &mut HeaderBlock,
+        handler: &mut H,
+    ) -> Result<(), &'static str> {
+        let (id, end_stream) = (open.stream, open.end_stream);
+        let facts = match outcome {
+            Outcome::Complete => validate::response(block)?,
+            Outcome::TooLarge => validate::Facts::default(),
+        };
+        let Some(stream) = self.streams.get_mut(id) else {
+            return Ok(());
+        };
+        let (stream_id, token) = (StreamId(id), stream.token);
+        if facts.informational {
+            if end_stream {
+                return Err("1xx response with END_STREAM");
+            }
+        } else {
+            if !stream.head_request && !facts.no_content {
+                stream.content_left = facts.content_length;
+            }
+            if end_stream && stream.content_left.is_some_and(|left| left > 0) {
+                return Err("content-length is not the length of the content");
+            }
+            stream.headers_received = true;
+            stream.remote_open = !end_stream;
+            self.finish_if_ended(id);
+        }
+        self.guard.message();
+        let informational = facts.informational;
+        let event = match outcome {
+            Outcome::TooLarge => Event::HeadersTooLarge {
+                stream: stream_id,
+                token,
+                end_stream,
+            },
+            Outcome::Complete => Event::Headers {
+                stream: stream_id,
+                token,
+                block,
+                informational,
+                end_stream,
+            },
+        };
+        handler.event(self, event);
+        Ok(())
+    }
+
+    fn trailers<H: Handler<T>>(
+        &mut self,
+        open: OpenBlock,
+        outcome: Outcome,
+        block: &mut HeaderBlock,
+        handler: &mut H,
+    ) -> Result<(), &'static str> {
+        if !open.end_stream {
+            return Err("trailers without END_STREAM");
+        }
+        if outcome == Outcome::Complete {
+            validate::trailers(block)?;
+        }
+        let Some(stream) = self.streams.get_mut(open.stream) else {
+            return Ok(());
+        };
+        if stream.content_left.is_some_and(|left| left > 0) {
+            return Err("content-length is not the length of the content");
+        }
+        stream.remote_open = false;
+        let token = stream.token;
+        self.finish_if_ended(open.stream);
+        self.guard.message();
+        let stream = StreamId(open.stream);
+        let event = match outcome {
+            Outcome::TooLarge => Event::HeadersTooLarge {
+                stream,
+                token,
+                end_stream: true,
+            },
+            Outcome::Complete => Event::Trailers {
+                stream,
+                token,
+                block,
+            },
+        };
+        handler.event(self, event);
+        Ok(())
+    }
+}
+
+/// The content-length of a request, if that is one.
+fn check_request(
+    open: OpenBlock,
+    outcome: Outcome,
+    block: &HeaderBlock,
+) -> Result<Option<u64>, &'static str> {
+    if open.depends_on_itself {
+        return Err("stream depends on itself");
+    }
+    if outcome == Outcome::TooLarge {
+        return Ok(None);
+    }
+    let facts = validate::request(block)?;
+    if open.end_stream && facts.content_length.is_some_and(|length| length > 0) {
+        return Err("content-length is not the length of the content");
+    }
+    Ok(facts.content_length)
+}
+
+/// Takes padding and priority off a HEADERS payload.
+fn strip(head: Head, mut payload: &[u8]) -> Result<(&[u8], bool), ConnectionError> {
+    if head.has(flag::PADDED) {
+        let (&padding, rest) = payload
+            .split_first()
+            .ok_or_else(|| protocol_error("padding is longer than the frame"))?;
+        let length = rest.len().checked_sub(usize::from(padding));
+        let length = length.ok_or_else(|| protocol_error("padding is longer than the frame"))?;
+        payload = &rest[..length];
+    }
+    let mut depends_on_itself = false;
+    if head.has(flag::PRIORITY) {
+        let (priority, rest) = payload.split_first_chunk::<5>().ok_or_else(|| {
+            ConnectionError::new(ErrorCode::FRAME_SIZE_ERROR, "HEADERS without its priority")
+        })?;
+        let [a, b, c, d, _] = *priority;
+        depends_on_itself = u32::from_be_bytes([a & 0x7f, b, c, d]) == head.stream.0;
+        payload = rest;
+    }
+    Ok((payload, depends_on_itself))
+}
