@@ -19,7 +19,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn from_client(&mut self, bytes: &[u8], now: Instant) {
+    fn client_sent(&mut self, bytes: &[u8], now: Instant) {
         let upstream = &mut self.upstream;
         let mut handler =
             |downstream: &mut Connection<StreamId>, event: Event<'_, StreamId>| match event {
@@ -51,7 +51,7 @@ impl Proxy {
         self.downstream.receive(bytes, now, &mut handler).unwrap();
     }
 
-    fn from_server(&mut self, bytes: &[u8], now: Instant) {
+    fn server_sent(&mut self, bytes: &[u8], now: Instant) {
         let downstream = &mut self.downstream;
         let mut handler =
             |upstream: &mut Connection<StreamId>, event: Event<'_, StreamId>| match event {
@@ -142,7 +142,7 @@ fn main() {
         let now = Instant::now();
         take(&mut client, &mut bytes);
         let begin = Instant::now();
-        proxy.from_client(&bytes, now);
+        proxy.client_sent(&bytes, now);
         proxy_time += begin.elapsed();
         take(&mut proxy.upstream, &mut bytes);
         let mut serve = |_: &mut Connection<StreamId>, event: Event<'_, StreamId>| {
@@ -163,7 +163,7 @@ fn main() {
         }
         take(&mut server, &mut bytes);
         let begin = Instant::now();
-        proxy.from_server(&bytes, now);
+        proxy.server_sent(&bytes, now);
         proxy_time += begin.elapsed();
         take(&mut proxy.downstream, &mut bytes);
         let mut finish = |_: &mut Connection<StreamId>, event: Event<'_, StreamId>| {

@@ -19,6 +19,8 @@ pub struct HeaderBlock {
     /// The known names that are present, by [`Name::bit`]: most questions are about absent fields.
     present: u128,
     pseudo: usize,
+    /// Of all fields that came from the wire.
+    received_flags: u8,
 }
 
 /// The name's bytes, if it is not a known one, stand before the value's.
@@ -68,6 +70,7 @@ impl HeaderBlock {
         self.fields.clear();
         self.present = 0;
         self.pseudo = 0;
+        self.received_flags = 0;
     }
 
     /// Becomes equal to `other` without allocating anew, which `clone` would.
@@ -75,6 +78,7 @@ impl HeaderBlock {
         self.bytes.clone_from(&other.bytes);
         self.fields.clone_from(&other.fields);
         self.present = other.present;
+        self.received_flags = other.received_flags;
         self.pseudo = other.pseudo;
     }
 
@@ -120,7 +124,12 @@ impl HeaderBlock {
 
     /// All values of a known name, in order.
     pub fn values(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.fields
+        let fields = if self.contains(name) {
+            &self.fields[..]
+        } else {
+            &[]
+        };
+        fields
             .iter()
             .filter(move |record| record.name == name)
             .map(|record| &self.bytes[record.value_range()])
@@ -264,6 +273,7 @@ impl HeaderBlock {
     ) {
         self.present |= name.bit();
         self.pseudo += usize::from(name.is_pseudo());
+        self.received_flags |= flags;
         self.fields.push(Record {
             start: start as u32,
             name_len: name_len as u32,
@@ -273,9 +283,19 @@ impl HeaderBlock {
         });
     }
 
+    /// Whether any of these names is there, given as the sum of their bits.
+    pub(crate) fn contains_any(&self, names: u128) -> bool {
+        self.present & names != 0
+    }
+
+    /// How many pseudo-header fields there are, wherever they stand.
+    pub(crate) fn pseudo_len(&self) -> usize {
+        self.pseudo
+    }
+
     /// Whether a field from the wire has bytes that are forbidden, in name or value.
     pub(crate) fn has_invalid_bytes(&self) -> bool {
-        self.fields.iter().any(|record| record.flags & INVALID != 0)
+        self.received_flags & INVALID != 0
     }
 
     fn append(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {

@@ -196,9 +196,19 @@ impl Name {
         )
     }
 
-    pub(crate) fn bit(self) -> u128 {
+    pub(crate) const fn bit(self) -> u128 {
         1 << (self as u8)
     }
+}
+
+/// A set of names for [`HeaderBlock::contains_any`](crate::HeaderBlock).
+pub(crate) const fn bits<const N: usize>(names: [Name; N]) -> u128 {
+    let (mut bits, mut at) = (0, 0);
+    while at < N {
+        bits |= names[at].bit();
+        at += 1;
+    }
+    bits
 }
 
 #[cfg(test)]

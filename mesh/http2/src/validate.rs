@@ -1,6 +1,6 @@
 //! Which header blocks are messages (RFC 9113, section 8).
 
-use crate::{Field, HeaderBlock, Name};
+use crate::{HeaderBlock, Name, name::bits};
 
 /// What the connection needs to know of a valid block.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -12,10 +12,20 @@ pub(crate) struct Facts {
     pub no_content: bool,
 }
 
+const OF_REQUEST: u128 = bits([Name::Method, Name::Scheme, Name::Path, Name::Authority]);
+const OF_RESPONSE: u128 = bits([Name::Status]);
+const CONNECTION_SPECIFIC: u128 = bits([
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::TransferEncoding,
+    Name::Upgrade,
+]);
+
 type Checked = Result<Facts, &'static str>;
 
 pub(crate) fn request(block: &HeaderBlock) -> Checked {
-    let facts = common(block, &[Name::Status])?;
+    let facts = common(block, OF_RESPONSE)?;
     let method = block.get(Name::Method).ok_or("request without :method")?;
     if method == b"CONNECT" {
         if block.contains(Name::Scheme) || block.contains(Name::Path) {
@@ -51,8 +61,7 @@ pub(crate) fn request(block: &HeaderBlock) -> Checked {
 }
 
 pub(crate) fn response(block: &HeaderBlock) -> Checked {
-    let request = [Name::Method, Name::Scheme, Name::Path, Name::Authority];
-    let mut facts = common(block, &request)?;
+    let mut facts = common(block, OF_REQUEST)?;
     match *block.get(Name::Status).ok_or("response without :status")? {
         [b'1', b'0', b'1'] => return Err(":status 101 does not exist in HTTP/2"),
         [first @ b'1'..=b'9', second, third]
@@ -70,32 +79,18 @@ pub(crate) fn response(block: &HeaderBlock) -> Checked {
 }
 
 pub(crate) fn trailers(block: &HeaderBlock) -> Checked {
-    let all = [
-        Name::Method,
-        Name::Scheme,
-        Name::Path,
-        Name::Authority,
-        Name::Status,
-    ];
-    common(block, &all)
+    common(block, OF_REQUEST | OF_RESPONSE)
 }
 
 /// What holds for every block, and that none of the `forbidden` pseudo-header fields is there.
-fn common(block: &HeaderBlock, forbidden: &[Name]) -> Checked {
-    const CONNECTION_SPECIFIC: [Name; 5] = [
-        Name::Connection,
-        Name::KeepAlive,
-        Name::ProxyConnection,
-        Name::TransferEncoding,
-        Name::Upgrade,
-    ];
+fn common(block: &HeaderBlock, forbidden: u128) -> Checked {
     if block.has_invalid_bytes() {
         return Err("invalid bytes in a header field");
     }
-    if forbidden.iter().any(|&name| block.contains(name)) {
+    if block.contains_any(forbidden) {
         return Err("pseudo-header field where it does not belong");
     }
-    if CONNECTION_SPECIFIC.iter().any(|&name| block.contains(name)) {
+    if block.contains_any(CONNECTION_SPECIFIC) {
         return Err("connection-specific header field");
     }
     if block.values(Name::Te).any(|te| te != b"trailers") {
@@ -109,19 +104,20 @@ fn common(block: &HeaderBlock, forbidden: &[Name]) -> Checked {
 }
 
 fn pseudo_order(block: &HeaderBlock) -> Result<(), &'static str> {
-    let (mut seen, mut regular) = (0, false);
-    for Field { name, .. } in block.iter() {
-        if !name.is_pseudo() {
-            regular = true;
-        } else if regular {
-            return Err("pseudo-header field after others");
-        } else if seen & name.bit() != 0 {
+    let names = block.iter().map(|field| field.name);
+    let (mut seen, mut count) = (0, 0);
+    for name in names.take_while(|name| name.is_pseudo()) {
+        if seen & name.bit() != 0 {
             return Err("pseudo-header field twice");
-        } else {
-            seen |= name.bit();
         }
+        seen |= name.bit();
+        count += 1;
     }
-    Ok(())
+    if count < block.pseudo_len() {
+        Err("pseudo-header field after others")
+    } else {
+        Ok(())
+    }
 }
 
 fn content_length(block: &HeaderBlock) -> Result<Option<u64>, &'static str> {

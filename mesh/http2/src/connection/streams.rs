@@ -136,8 +136,8 @@ impl<T> Streams<T> {
     }
 }
 
-/// A hash table from ids to slots with linear probing. Ids of a peer are odd and rise by two, so half
-/// of the id is as good as any hash; one who leaves gaps makes his own few streams slow.
+/// A hash table from ids to slots with linear probing. Multiplying by the golden ratio spreads ids that
+/// rise evenly; a peer who chooses them to collide makes his own few streams slow.
 #[derive(Debug, Default)]
 struct Places {
     /// Id 0 is an empty place. A power of two, at least twice the streams.
@@ -147,7 +147,8 @@ struct Places {
 
 impl Places {
     fn home(&self, id: u32) -> usize {
-        (id >> 1) as usize & (self.places.len() - 1)
+        let spread = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        spread as usize & (self.places.len() - 1)
     }
 
     fn next(&self, place: usize) -> usize {

@@ -227,6 +227,7 @@ fn hash_bytes(seed: u64, bytes: &[u8]) -> u32 {
 }
 
 /// RFC 7541, section 5.1: `form` are the bits before the prefix.
+#[inline]
 fn integer(form: u8, prefix: u32, value: usize, output: &mut Vec<u8>) {
     let mask = (1usize << prefix) - 1;
     if value < mask {
