@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 use weft_policy::{Failure, Outcome, Reason, code, retry::Pushback};
 
 use crate::{
+    connect::chain,
     headers,
-    pool::{ConnectError, Key, Lease, Pool, chain},
+    pool::{Breaker, ConnectError, Key, Lease, Pool, Unlimited},
     replay::AttemptBody,
 };
 
@@ -20,21 +21,41 @@ pub struct Answer {
     pub response: Option<(Response<Incoming>, Lease)>,
 }
 
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            response: None,
+        }
+    }
+}
+
 /// Sends the request and waits for response headers.
 pub async fn send(pool: &Pool, key: &Key, request: Request<AttemptBody>) -> Answer {
-    let mut lease = match pool.lease(key).await {
+    send_within(pool, &Unlimited, key, request).await
+}
+
+/// As [`send`], as far as the circuit breaker allows.
+pub(crate) async fn send_within(
+    pool: &Pool,
+    breaker: &dyn Breaker,
+    key: &Key,
+    request: Request<AttemptBody>,
+) -> Answer {
+    let mut lease = match pool.lease(key, breaker).await {
         Ok(lease) => lease,
         Err(ConnectError::Full) => {
             let failure = Failure::new(Reason::TooManyStreams, ConnectError::Full.to_string());
-            return failed(Outcome::Broken(failure));
+            return Outcome::Broken(failure).into();
         }
+        Err(ConnectError::Broken(failure)) => return Outcome::Broken(failure).into(),
         Err(ConnectError::Failed(message)) => {
-            return failed(Outcome::ConnectFailed(message.to_string()));
+            return Outcome::ConnectFailed(message.to_string()).into();
         }
     };
     match lease.sender.try_send_request(request).await {
         Ok(response) => match classify(&response) {
-            outcome @ Outcome::Broken(_) => failed(outcome),
+            outcome @ Outcome::Broken(_) => outcome.into(),
             outcome => Answer {
                 outcome,
                 response: Some((response, lease)),
@@ -43,15 +64,8 @@ pub async fn send(pool: &Pool, key: &Key, request: Request<AttemptBody>) -> Answ
         Err(mut error) => {
             // hyper gives the request back if it was never sent.
             let unsent = error.take_message().is_some();
-            failed(broken(error.error(), unsent))
+            broken(error.error(), unsent).into()
         }
-    }
-}
-
-fn failed(outcome: Outcome) -> Answer {
-    Answer {
-        outcome,
-        response: None,
     }
 }
 

@@ -1,35 +1,34 @@
-//! One call from its first byte to its response headers: admit, pick, attempt, repeat.
+//! One call from its first byte to its response headers: admit, race attempts, forward.
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, header, request};
+use http::{Request, Response, header, request};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
-use tracing::{Instrument as _, Span, info_span};
-use weft_policy::{
-    Attempt, Call, Failure, Next, Outcome, Pick, Reason, code, deadline::format_timeout,
-};
-use weft_runtime::trace;
+use tracing::{Instrument as _, Span};
+use weft_policy::{Call, Failure, Outcome, Reason, code};
 
 use crate::{
     Inner,
     admit::{admit, call_span, prepare, refusal},
-    attempt::{self, Answer},
     body::{self, Body},
-    ending::{Ending, InFlight},
+    ending::Ending,
     headers,
-    pool::{Key, Lease},
-    replay::{AttemptBody, Replay},
+    in_flight::InFlight,
+    mirror,
+    pool::Lease,
+    race::race,
+    replay::Replay,
     response::{CallEnd as _, StatusBody},
     status,
 };
 
 /// What the last attempt gave, still to be forwarded.
-struct Arrived {
-    outcome: Outcome,
-    response: Response<Incoming>,
-    lease: Lease,
-    in_flight: InFlight,
+pub(crate) struct Arrived {
+    pub(crate) outcome: Outcome,
+    pub(crate) response: Response<Incoming>,
+    pub(crate) lease: Lease,
+    pub(crate) in_flight: InFlight,
 }
 
 pub(crate) async fn call(
@@ -41,39 +40,37 @@ pub(crate) async fn call(
     let span = call_span(authority, &head);
     let path = head.uri.path().to_owned();
     let work = async {
+        let started = Instant::now();
         let call = match admit(&inner, authority, &head).await {
             Ok(call) => call,
             Err(failure) => return refusal(authority, &path, &failure),
         };
-        if let Err(failure) = prepare(&mut head, authority) {
-            return refusal(authority, &path, &failure);
+        let prepared = prepare(&mut head, authority);
+        let mut ending = Ending::new(inner, call, body, started);
+        if let Err(failure) = prepared {
+            return ending.answer(&failure);
         }
-        let mut ending = Ending {
-            labels: inner.metrics.labels(authority, head.uri.path()),
-            replay: Replay::new(body, &inner.replay_quota),
-            inner,
-            call,
-            span: Span::current(),
-            started: Instant::now(),
-            is_over: false,
-        };
-        let arrived = match ending.call.deadline.instant() {
-            None => run(&mut ending, &head).await,
-            Some(deadline) => tokio::select! {
-                biased;
-                arrived = run(&mut ending, &head) => arrived,
-                () = sleep_until(deadline.into()) => Err(deadline_exceeded()),
-            },
-        };
-        match arrived {
-            Ok(arrived) => forward(ending, arrived),
-            Err(failure) => {
-                ending.failed(&failure);
-                status::response(&failure, &ending.call.record)
-            }
-        }
+        mirror::copies(&mut ending, &head);
+        headers::change(&mut head.headers, &ending.call.request_headers);
+        carry_out(ending, &head).await
     };
     work.instrument(span).await
+}
+
+/// Makes attempts until one's answer is the call's, or the deadline passes.
+pub(crate) async fn carry_out(mut ending: Ending, head: &request::Parts) -> Response<Body> {
+    let arrived = match ending.call.deadline.instant() {
+        None => race(&mut ending, head).await,
+        Some(deadline) => tokio::select! {
+            biased;
+            arrived = race(&mut ending, head) => arrived,
+            () = sleep_until(deadline.into()) => Err(deadline_exceeded()),
+        },
+    };
+    match arrived {
+        Ok(arrived) => forward(ending, arrived),
+        Err(failure) => ending.answer(&failure),
+    }
 }
 
 /// The failure of a call whose deadline has passed.
@@ -81,153 +78,20 @@ pub fn deadline_exceeded() -> Failure {
     Failure::new(Reason::DeadlineExceeded, "the deadline passed")
 }
 
-/// Tries endpoints until an answer is to be forwarded or the engine gives up.
-async fn run(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Failure> {
-    let inner = Arc::clone(&ending.inner);
-    loop {
-        let in_flight = pick(&inner, &mut ending.call).await?;
-        let attempt = in_flight.attempt();
-        let endpoint = &attempt.endpoint;
-        let key = Key {
-            address: endpoint.address,
-            identity: Some(attempt.identity.to_string()),
-        };
-        let started = Instant::now();
-        inner.metrics.attempt_started(&ending.labels);
-        let span = info_span!(
-            "attempt",
-            otel.kind = "client",
-            instance = endpoint.instance,
-            address = %endpoint.address,
-            attempt = attempt.previous_attempts + 1,
-        );
-        let request = attempt_request(head, ending, attempt, &span);
-        let answer = attempt::send(&inner.pool, &key, request)
-            .instrument(span)
-            .await;
-        match settle(ending, answer, in_flight, started) {
-            Ok(arrived) => return Ok(arrived),
-            Err(Failed::For(failure)) => return Err(failure),
-            Err(Failed::Until(at)) => sleep_until(at).await,
-        }
-    }
-}
-
-/// What a failed attempt leads to: another one, or an answer.
-enum Failed {
-    Until(Instant),
-    For(Failure),
-}
-
-async fn pick(inner: &Arc<Inner>, call: &mut Call) -> Result<InFlight, Failure> {
-    loop {
-        let mut updated = inner.updated.subscribe();
-        let now = Instant::now().into_std();
-        let picked = inner.engine.lock().pick(call, now, &mut rand::rng());
-        match picked {
-            Pick::Fail(failure) => return Err(failure),
-            Pick::Attempt(attempt) => return Ok(InFlight::new(Arc::clone(inner), attempt)),
-            Pick::Wait(until) => tokio::select! {
-                () = sleep_until(until.into()) => {}
-                _ = updated.changed() => {}
-            },
-        }
-    }
-}
-
-fn attempt_request(
-    head: &request::Parts,
-    ending: &Ending,
-    attempt: &Attempt,
-    span: &Span,
-) -> Request<AttemptBody> {
-    let mut request = Request::from_parts(head.clone(), ending.replay.attempt());
-    let headers = request.headers_mut();
-    trace::inject_span(headers, span);
-    let now = Instant::now().into_std();
-    let timeout = ending.call.deadline.remaining(now).map(format_timeout);
-    match timeout.and_then(|timeout| HeaderValue::try_from(timeout).ok()) {
-        Some(timeout) => headers.insert(headers::GRPC_TIMEOUT, timeout),
-        None => headers.remove(headers::GRPC_TIMEOUT),
-    };
-    let previous = attempt.previous_attempts;
-    if previous > 0 {
-        headers.insert(headers::PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
-    }
-    request
-}
-
-fn settle(
-    ending: &mut Ending,
-    Answer { outcome, response }: Answer,
-    in_flight: InFlight,
-    started: Instant,
-) -> Result<Arrived, Failed> {
-    let inner = Arc::clone(&ending.inner);
-    let now = Instant::now();
-    let took = now.saturating_duration_since(started);
-    inner
-        .metrics
-        .attempt_ended(&ending.labels, attempt_status(&outcome), took);
-    if response.is_none() && ending.replay.has_failed() {
-        let failure = Failure::new(Reason::Cancelled, "the caller's request broke off");
-        return Err(Failed::For(failure));
-    }
-    let next = inner.engine.lock().attempt_ended(
-        &mut ending.call,
-        in_flight.attempt(),
-        &outcome,
-        weft_policy::AttemptEnd {
-            is_replayable: ending.replay.is_replayable(),
-            now: now.into_std(),
-        },
-        &mut rand::rng(),
-    );
-    let arrived = response.map(|(response, lease)| Arrived {
-        outcome,
-        response,
-        lease,
-        in_flight,
-    });
-    match (next, arrived) {
-        (Next::RetryAt(at), _) => Err(Failed::Until(at.into())),
-        // One attempt after the other is made here: there is no other to wait for.
-        (Next::Await, _) => Err(Failed::Until(now)),
-        (Next::Forward | Next::Fail(_), Some(arrived)) => Ok(arrived),
-        (Next::Fail(failure), None) => Err(Failed::For(failure)),
-        (Next::Forward, None) => {
-            let message = "the upstream gave no answer";
-            Err(Failed::For(Failure::new(
-                Reason::UpstreamProtocolError,
-                message,
-            )))
-        }
-    }
-}
-
-fn attempt_status(outcome: &Outcome) -> i32 {
-    match outcome {
-        Outcome::Headers => code::OK,
-        Outcome::TrailersOnly { code, .. } => *code,
-        Outcome::Broken(failure) => failure.code,
-        Outcome::ConnectFailed(_)
-        | Outcome::Unreached(_)
-        | Outcome::Refused(_)
-        | Outcome::TimedOut => code::UNAVAILABLE,
-    }
-}
-
 fn forward(mut ending: Ending, arrived: Arrived) -> Response<Body> {
     let (mut head, body) = arrived.response.into_parts();
     let status = headers::grpc_status(&head.headers);
+    ending.winner = Some(arrived.in_flight);
+    if status.is_some() {
+        ending.trailers(&head.headers);
+    }
     headers::clean_response(&mut head.headers);
     head.headers.remove(header::CONTENT_LENGTH);
+    headers::change(&mut head.headers, &ending.call.response_headers);
     match (arrived.outcome, status) {
         (Outcome::Headers, _) => {
-            ending.replay.commit();
             let deadline = ending.call.deadline;
-            let held = (arrived.lease, arrived.in_flight);
-            let body = StatusBody::new(body, held, ending, deadline);
+            let body = StatusBody::new(body, arrived.lease, ending, deadline);
             Response::from_parts(head, body::boxed(body))
         }
         (Outcome::Unreached(message), _) => {
@@ -239,5 +103,34 @@ fn forward(mut ending: Ending, arrived: Arrived) -> Response<Body> {
             ending.answered(status.unwrap_or(code::UNKNOWN));
             Response::from_parts(head, body::empty())
         }
+    }
+}
+
+impl Ending {
+    /// A call that was admitted, on the current span.
+    pub(crate) fn new(inner: Arc<Inner>, call: Call, body: Body, started: Instant) -> Self {
+        Self {
+            labels: inner
+                .metrics
+                .labels(&call.record.target, &call.record.method),
+            replay: Replay::new(body, &inner.replay_quota),
+            inner,
+            call,
+            span: Span::current(),
+            started,
+            is_copy: false,
+            winner: None,
+            is_over: false,
+        }
+    }
+
+    /// The request, where it was not known when the call was admitted.
+    pub(crate) fn request(&mut self, body: Body) {
+        self.replay = Replay::new(body, &self.inner.replay_quota);
+    }
+
+    fn answer(mut self, failure: &Failure) -> Response<Body> {
+        self.failed(failure);
+        status::response(failure, &self.call.record)
     }
 }

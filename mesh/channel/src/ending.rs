@@ -5,9 +5,11 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 use tracing::{Span, debug, warn};
-use weft_policy::{Attempt, Call, Failure, Reason, code};
+use weft_policy::{Call, Failure, Reason, code};
 
-use crate::{Inner, metrics::MethodLabels, replay::Replay, response::CallEnd, status};
+use crate::{
+    Inner, in_flight::InFlight, metrics::MethodLabels, replay::Replay, response::CallEnd, status,
+};
 
 /// A call under way. Dropped before it is answered or failed, the call was cancelled by its caller.
 pub(crate) struct Ending {
@@ -17,6 +19,10 @@ pub(crate) struct Ending {
     pub(crate) labels: MethodLabels,
     pub(crate) span: Span,
     pub(crate) started: Instant,
+    /// A copy of another call's request, of which nobody sees the answer.
+    pub(crate) is_copy: bool,
+    /// The attempt whose answer is the call's.
+    pub(crate) winner: Option<InFlight>,
     pub(crate) is_over: bool,
 }
 
@@ -43,6 +49,7 @@ impl Ending {
             .metrics
             .call_ended(&self.labels, status, took, attempts, transparent);
         self.log(status, message, took);
+        self.winner = None;
     }
 
     fn log(&self, status: i32, message: &str, took: std::time::Duration) {
@@ -73,12 +80,19 @@ impl Ending {
         }
         match record.reason {
             Reason::Answered | Reason::Cancelled => line!(debug, "outbound call"),
+            _ if self.is_copy => line!(debug, "copy of an outbound call failed"),
             _ => line!(warn, "outbound call failed"),
         }
     }
 }
 
 impl CallEnd for Ending {
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(winner) = &self.winner {
+            winner.report_load(trailers);
+        }
+    }
+
     fn answered(&mut self, status: i32) {
         self.finish(status, Reason::Answered, "");
     }
@@ -92,34 +106,5 @@ impl CallEnd for Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.finish(code::CANCELLED, Reason::Cancelled, "");
-    }
-}
-
-/// One request that an endpoint is busy with; the engine balances by it.
-pub(crate) struct InFlight {
-    inner: Arc<Inner>,
-    /// Taken when it is dropped.
-    attempt: Option<Attempt>,
-}
-
-impl InFlight {
-    pub(crate) fn new(inner: Arc<Inner>, attempt: Attempt) -> Self {
-        Self {
-            inner,
-            attempt: Some(attempt),
-        }
-    }
-
-    #[expect(clippy::expect_used, reason = "only the drop takes it")]
-    pub(crate) fn attempt(&self) -> &Attempt {
-        self.attempt.as_ref().expect("only the drop takes it")
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        if let Some(attempt) = self.attempt.take() {
-            self.inner.engine.lock().release(attempt);
-        }
     }
 }

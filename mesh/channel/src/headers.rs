@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use weft_model::dataplane::HeaderChanges;
 
 /// How long the call may take.
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -21,6 +23,13 @@ pub const CALLER: HeaderName = HeaderName::from_static("x-weft-caller");
 /// Set by the edge from a verified token: the end user, `customers/{id}`. Workloads pass it on.
 pub const SUBJECT: HeaderName = HeaderName::from_static("x-weft-subject");
 
+/// How much the call matters, one of [`weft_model::dataplane::Criticality`]. Workloads pass it on.
+pub const CRITICALITY: HeaderName = HeaderName::from_static("x-weft-criticality");
+/// What an endpoint says of its load, as text.
+pub const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
+/// The same as a message.
+pub const LOAD_METRICS_BIN: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
+
 /// Headers as the engine asks for them.
 pub struct Lookup<'a>(pub &'a HeaderMap);
 
@@ -38,13 +47,13 @@ impl weft_policy::Headers for Lookup<'_> {
 /// Makes request headers fit for the next hop: no hop-by-hop headers, no identity headers but the end
 /// user's, and `te: trailers`, without which gRPC servers refuse.
 ///
-/// `x-weft-subject` stays: only workloads of the mesh can reach a sidecar, and a workload acts for the
-/// user it serves. The edge removes what comes from outside before it sets its own.
+/// `x-weft-subject` and `x-weft-criticality` stay: only workloads of the mesh can reach a sidecar, and a
+/// workload acts for the user it serves. The edge removes what comes from outside before it sets its own.
 pub fn clean_request(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     headers.remove(header::HOST);
     headers.remove("x-forwarded-client-cert");
-    remove_ours(headers, |name| *name == SUBJECT);
+    remove_ours(headers, |name| *name == SUBJECT || *name == CRITICALITY);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
 }
 
@@ -52,6 +61,32 @@ pub fn clean_request(headers: &mut HeaderMap) {
 pub fn clean_response(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
     remove_ours(headers, |_| false);
+}
+
+/// Sets, adds and removes headers as a route asks for. What is no header is left out: `weft check`
+/// refuses it.
+pub fn change(headers: &mut HeaderMap, changes: &HeaderChanges) {
+    let pair = |(name, value): &(String, String)| {
+        let name = HeaderName::try_from(name.as_str()).ok()?;
+        Some((name, HeaderValue::try_from(value.as_str()).ok()?))
+    };
+    for (name, value) in changes.set.iter().filter_map(pair) {
+        headers.insert(name, value);
+    }
+    for (name, value) in changes.add.iter().filter_map(pair) {
+        headers.append(name, value);
+    }
+    for name in &changes.remove {
+        headers.remove(name.as_str());
+    }
+}
+
+/// The bytes of a `-bin` header. `None` if there is none or it is not base64.
+pub(crate) fn binary(headers: &HeaderMap, name: HeaderName) -> Option<Vec<u8>> {
+    let value = headers.get(name)?.as_bytes();
+    // Senders may leave the padding out.
+    let end = value.iter().rposition(|byte| *byte != b'=')? + 1;
+    STANDARD_NO_PAD.decode(&value[..end]).ok()
 }
 
 /// The number in `grpc-status`, if there is one.
@@ -100,11 +135,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_end_users_identity_crosses() {
+    fn only_the_end_user_and_the_criticality_cross() {
         let mut headers = HeaderMap::new();
         for name in [
             "x-weft-caller",
             "x-weft-subject",
+            "x-weft-criticality",
             "x-weft-unprocessed",
             "connection",
             "x-a",
@@ -115,8 +151,35 @@ mod tests {
         clean_request(&mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["te", "x-a", "x-weft-subject"]);
+        assert_eq!(left, ["te", "x-a", "x-weft-criticality", "x-weft-subject"]);
         clean_response(&mut headers);
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn headers_are_set_added_and_removed() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-a", HeaderValue::from_static("old"));
+        headers.insert("x-b", HeaderValue::from_static("gone"));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let changes = HeaderChanges {
+            set: vec![pair("x-a", "new"), pair("not a name", "x")],
+            add: vec![pair("x-a", "more"), pair("x-c", "no\nvalue")],
+            remove: vec!["x-b".to_owned()],
+        };
+        change(&mut headers, &changes);
+        let values: Vec<_> = headers.get_all("x-a").iter().collect();
+        assert_eq!(values, ["new", "more"]);
+        assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn binary_headers_come_with_padding_or_without() {
+        for text in ["aGk=", "aGk"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOAD_METRICS_BIN, HeaderValue::from_static(text));
+            let bytes = binary(&headers, LOAD_METRICS_BIN);
+            assert_eq!(bytes.as_deref(), Some(&b"hi"[..]));
+        }
     }
 }

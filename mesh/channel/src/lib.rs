@@ -1,23 +1,28 @@
 //! Calls to services of the mesh, by name: the engine (`weft-policy`) around HTTP/2 connections.
 //!
 //! [`Channel::call`] takes a gRPC request for an authority such as `payments:7070` and always answers
-//! with a gRPC response. In between it finds the rule that applies, sets the deadline, picks an endpoint
-//! per request, connects with mutual TLS to whoever proves the target's SPIFFE ID, repeats what may be
-//! repeated, and leaves a span, metrics and one log line. The sidecar's outbound listener and the edge
-//! both stand on it; generated tonic clients take [`Channel::service`].
+//! with a gRPC response. In between it carries out what the engine decides: which rule and route apply,
+//! the deadline, an endpoint per request, mutual TLS to whoever proves the target's SPIFFE ID, faults,
+//! retries, hedges and copies; it leaves a span, metrics and one log line. Generated tonic clients take
+//! [`Channel::service`].
 //!
 //! It leaves to others: where the configuration comes from (a `watch::Receiver` of snapshots, see
 //! `weft-xds`), certificates (`weft-identity`), and all decisions (`weft-policy`). Start reading at
-//! `call.rs`.
+//! `call.rs`, then `race.rs`.
 
 mod admit;
 mod attempt;
 pub mod body;
 mod call;
+mod connect;
 mod ending;
 pub mod headers;
+mod in_flight;
+pub mod load;
 mod metrics;
+mod mirror;
 mod pool;
+mod race;
 mod replay;
 mod response;
 mod service;
@@ -31,7 +36,7 @@ use std::{
 
 use http::{Request, Response};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -66,26 +71,35 @@ pub(crate) struct Inner {
     pub(crate) updated: watch::Sender<()>,
     /// What all calls keep of their requests, in bytes.
     pub(crate) replay_quota: Arc<AtomicUsize>,
+    /// Endpoints must prove who they are.
+    pub(crate) is_mutual: bool,
+    /// Room for copies of requests.
+    pub(crate) copies: Arc<Semaphore>,
+    pub(crate) tasks: TaskTracker,
     _stop: DropGuard,
 }
 
 impl Channel {
     /// A channel that follows `snapshots` (`None` until the first has come) and proves itself as
-    /// `identity`. Registers its metrics, so one channel per `metrics`. Must be called inside a tokio
-    /// runtime.
+    /// `identity`; without one it connects in cleartext and asks nobody who they are. Registers its
+    /// metrics, so one channel per `metrics`. Must be called inside a tokio runtime.
     pub fn new(
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-        identity: Arc<Identity>,
+        identity: impl Into<Option<Arc<Identity>>>,
         metrics: &Metrics,
     ) -> Self {
+        let identity = identity.into();
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             engine: Mutex::default(),
-            pool: Pool::new(Some(identity), tasks.clone()),
+            is_mutual: identity.is_some(),
+            pool: Pool::new(identity, tasks.clone()),
             metrics: ChannelMetrics::register(metrics),
             updated: watch::Sender::new(()),
             replay_quota: Arc::default(),
+            copies: Arc::new(Semaphore::new(mirror::MOST_COPIES)),
+            tasks: tasks.clone(),
             _stop: stop.clone().drop_guard(),
         });
         let first = snapshots.borrow_and_update().clone();
@@ -132,7 +146,7 @@ impl Inner {
             .flat_map(|target| {
                 target.endpoints.iter().map(|endpoint| Key {
                     address: endpoint.address,
-                    identity: Some(target.identity.clone()),
+                    identity: self.is_mutual.then(|| target.identity.clone()),
                 })
             })
             .collect();

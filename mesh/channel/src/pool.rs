@@ -1,4 +1,4 @@
-//! HTTP/2 connections with mutual TLS, shared by all calls to one endpoint.
+//! Connections shared by all calls to one endpoint.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,32 +11,20 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture, future::Shared};
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::debug;
-use weft_identity::{Expected, Identity, Refusal, SpiffeId, client_config, server_name};
+use weft_identity::Identity;
+use weft_policy::Failure;
 
-use crate::replay::AttemptBody;
+use crate::{connect::open, replay::AttemptBody};
 
 /// How long TCP, TLS and HTTP/2 together may take. Inside a cluster they take milliseconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// One connection takes this many streams before another is made (our sidecars allow 256).
-const STREAMS_PER_CONNECTION: u32 = 200;
+pub(crate) const STREAMS_PER_CONNECTION: u32 = 200;
 const CONNECTIONS_PER_ENDPOINT: usize = 8;
-/// A peer that vanished without a word is noticed within the sum of both.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// Room for all streams: some that are not read must not hold up the others.
-const CONNECTION_WINDOW_BYTES: u32 = STREAMS_PER_CONNECTION * STREAM_WINDOW_BYTES;
 
 /// Why there is no connection to an endpoint.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -45,6 +33,30 @@ pub(crate) enum ConnectError {
     Failed(Arc<str>),
     #[error("all {CONNECTIONS_PER_ENDPOINT} connections to the endpoint are full")]
     Full,
+    #[error(transparent)]
+    Broken(Failure),
+}
+
+/// What is taken from a circuit breaker, given back when it is dropped.
+pub(crate) type Place = Box<dyn Send + Sync>;
+
+/// Says whether there may be one more connection, or one more call that waits for it.
+pub(crate) trait Breaker: Send + Sync {
+    fn connection(&self) -> Result<Place, Failure>;
+    fn pending(&self) -> Result<Place, Failure>;
+}
+
+/// No limit besides the pool's own.
+pub(crate) struct Unlimited;
+
+impl Breaker for Unlimited {
+    fn connection(&self) -> Result<Place, Failure> {
+        Ok(Box::new(()))
+    }
+
+    fn pending(&self) -> Result<Place, Failure> {
+        Ok(Box::new(()))
+    }
 }
 
 /// Where to, and who must answer: an address that another service took over is another key.
@@ -71,8 +83,10 @@ struct Slot {
 #[derive(Default)]
 struct State {
     connections: Vec<Connection>,
-    connecting: Option<Shared<BoxFuture<'static, Result<(), ConnectError>>>>,
+    connecting: Option<Connecting>,
 }
+
+type Connecting = Shared<BoxFuture<'static, Result<(), ConnectError>>>;
 
 #[derive(Clone)]
 struct Connection {
@@ -109,8 +123,13 @@ impl Pool {
     }
 
     /// A connection with room for one more stream, made if there is none.
-    pub(crate) async fn lease(&self, key: &Key) -> Result<Lease, ConnectError> {
+    pub(crate) async fn lease(
+        &self,
+        key: &Key,
+        breaker: &dyn Breaker,
+    ) -> Result<Lease, ConnectError> {
         let slot = self.slot(key);
+        let mut waiting = None;
         // More rounds than there can be connections mean that the peer closes each as soon as it is made.
         for _ in 0..=CONNECTIONS_PER_ENDPOINT {
             let connecting = {
@@ -121,10 +140,17 @@ impl Pool {
                 if state.connections.len() >= CONNECTIONS_PER_ENDPOINT {
                     return Err(ConnectError::Full);
                 }
-                let connecting = &mut state.connecting;
-                connecting
-                    .get_or_insert_with(|| self.connect(&slot))
-                    .clone()
+                if waiting.is_none() {
+                    waiting = Some(breaker.pending().map_err(ConnectError::Broken)?);
+                }
+                match &state.connecting {
+                    Some(connecting) => connecting.clone(),
+                    None => {
+                        let place = breaker.connection().map_err(ConnectError::Broken)?;
+                        let connecting = self.connect(&slot, place);
+                        state.connecting.insert(connecting).clone()
+                    }
+                }
             };
             // Callers wait for one attempt together; the loop takes a stream on what it made.
             connecting.await?;
@@ -146,8 +172,8 @@ impl Pool {
     }
 
     /// Connects in a task of its own, so that a caller that gives up does not take others' connection
-    /// with it.
-    fn connect(&self, slot: &Arc<Slot>) -> Shared<BoxFuture<'static, Result<(), ConnectError>>> {
+    /// with it. The connection keeps `place` until it is closed.
+    fn connect(&self, slot: &Arc<Slot>, place: Place) -> Connecting {
         let slot = Arc::clone(slot);
         let identity = self.identity.clone();
         let tasks = self.tasks.clone();
@@ -160,7 +186,10 @@ impl Pool {
             state.connecting = None;
             match connected {
                 Ok((sender, connection)) => {
-                    tasks.spawn(connection);
+                    tasks.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
                     state.connections.push(Connection {
                         sender,
                         streams: Arc::default(),
@@ -194,85 +223,4 @@ impl State {
             streams: Arc::clone(&idlest.streams),
         })
     }
-}
-
-type Opened = (SendRequest<AttemptBody>, BoxFuture<'static, ()>);
-
-async fn open(identity: Option<Arc<Identity>>, key: &Key) -> Result<Opened, String> {
-    let tcp = TcpStream::connect(key.address)
-        .await
-        .map_err(|error| format!("cannot connect: {error}"))?;
-    let _ = tcp.set_nodelay(true);
-    match (&key.identity, identity) {
-        (None, _) => http2(tcp, key).await,
-        (Some(expected), Some(identity)) => {
-            http2(handshake(&identity, expected, key.address, tcp).await?, key).await
-        }
-        (Some(_), None) => Err("this process has no identity to connect with".to_owned()),
-    }
-}
-
-async fn http2<T>(io: T, key: &Key) -> Result<Opened, String>
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = builder()
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| format!("HTTP/2 handshake failed: {}", chain(&error)))?;
-    let address = key.address;
-    let driver = async move {
-        if let Err(error) = connection.await {
-            debug!(%address, error = chain(&error), "upstream connection broke");
-        }
-    };
-    Ok((sender, driver.boxed()))
-}
-
-async fn handshake(
-    identity: &Arc<Identity>,
-    expected: &str,
-    address: SocketAddr,
-    tcp: TcpStream,
-) -> Result<TlsStream<TcpStream>, String> {
-    let id = SpiffeId::parse(expected).map_err(|error| chain(&error))?;
-    let config = client_config(identity, Expected::Id(id)).map_err(|error| error.to_string())?;
-    let name = server_name(address.ip());
-    let tls = TlsConnector::from(config)
-        .connect(name, tcp)
-        .await
-        .map_err(|error| Refusal::from_io(&error, expected).to_string())?;
-    if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
-        return Err(Refusal::Alpn.to_string());
-    }
-    Ok(tls)
-}
-
-fn builder() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
-        .max_header_list_size(64 * 1024)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    builder
-}
-
-/// An error with everything below it, on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
 }

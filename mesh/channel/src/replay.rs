@@ -10,18 +10,22 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::stream;
 use http::HeaderMap;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
+use http_body_util::StreamBody;
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use weft_policy::REPLAY_LIMIT_BYTES;
 
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, boxed};
 
 /// All calls of a channel together keep at most this much; a call beyond it is sent once.
 const ALL_REPLAYS_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The request of one call. Each attempt takes its own [`AttemptBody`], which sends what earlier ones
-/// took from the caller and then goes on taking.
+/// took from the caller and then goes on taking. Several may send at the same time, as long as
+/// everything is kept.
 #[derive(Clone)]
 pub struct Replay(Arc<Mutex<State>>);
 
@@ -34,10 +38,13 @@ struct State {
     is_recording: bool,
     has_ended: bool,
     has_failed: bool,
-    /// The attempt that may send; others find out that they are over.
-    current: Option<u32>,
+    /// The attempts that may send; others find out that they are over.
+    live: Vec<u32>,
     attempts: u32,
-    waker: Option<Waker>,
+    /// Of the attempts that wait for the caller's next frame.
+    wakers: Vec<Waker>,
+    /// Wait for the whole request.
+    copies: Vec<oneshot::Sender<Body>>,
 }
 
 #[derive(Clone)]
@@ -46,44 +53,63 @@ enum Kept {
     Trailers(HeaderMap),
 }
 
+impl From<Kept> for Frame<Bytes> {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Bytes(bytes) => Frame::data(bytes),
+            Kept::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
 impl Replay {
     /// Wraps the caller's body. `quota` counts what all calls of the channel keep.
     pub(crate) fn new(source: Body, quota: &Arc<AtomicUsize>) -> Self {
         Self(Arc::new(Mutex::new(State {
+            has_ended: source.is_end_stream(),
             source,
             kept: Vec::new(),
             kept_bytes: 0,
             quota: Arc::clone(quota),
             is_recording: true,
-            has_ended: false,
             has_failed: false,
-            current: None,
+            live: Vec::new(),
             attempts: 0,
-            waker: None,
+            wakers: Vec::new(),
+            copies: Vec::new(),
         })))
     }
 
     /// Wraps a body that is sent once, whatever happens.
     pub fn once(source: Body) -> Self {
         let replay = Self::new(source, &Arc::default());
-        replay.commit();
+        replay.0.lock().stop_recording();
         replay
     }
 
-    /// The body of the next attempt; the attempt before stops sending.
+    /// The body of another attempt.
     pub fn attempt(&self) -> AttemptBody {
         let mut state = self.0.lock();
         state.attempts += 1;
-        state.current = Some(state.attempts);
-        let woken = state.waker.take();
-        let body = AttemptBody {
+        let attempt = state.attempts;
+        state.live.push(attempt);
+        AttemptBody {
             state: Arc::clone(&self.0),
-            attempt: state.attempts,
+            attempt,
             next: 0,
-        };
-        drop(state);
-        wake(woken);
-        body
+        }
+    }
+
+    /// A copy of the request, once all of it has been taken from the caller. An error if it is too long
+    /// to be kept, or if the call was answered before.
+    pub(crate) fn copy(&self) -> oneshot::Receiver<Body> {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.0.lock();
+        if state.is_recording {
+            state.copies.push(sender);
+            state.hand_out_copies();
+        }
+        receiver
     }
 
     /// Whether another attempt could send the request from its first byte.
@@ -96,30 +122,29 @@ impl Replay {
         self.0.lock().has_failed
     }
 
-    /// No other attempt will come: nothing needs to be kept any more.
-    pub(crate) fn commit(&self) {
-        self.0.lock().is_recording = false;
+    /// The attempt is over: if it is still sending it resets its stream with `CANCEL`.
+    pub(crate) fn stop(&self, attempt: u32) {
+        self.0.lock().keep_live(|other| other != attempt);
+    }
+
+    /// No other attempt than this one will send: nothing needs to be kept any more.
+    pub(crate) fn commit(&self, attempt: u32) {
+        let mut state = self.0.lock();
+        state.keep_live(|other| other == attempt);
+        state.stop_recording();
     }
 
     /// The call is over: whatever is still sending resets its stream with `CANCEL`.
     pub fn cancel(&self) {
         let mut state = self.0.lock();
-        state.current = None;
+        state.keep_live(|_| false);
         state.forget();
-        let woken = state.waker.take();
-        drop(state);
-        wake(woken);
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 
 impl State {
-    fn keep(&mut self, frame: &Frame<Bytes>) {
+    /// Keeps a frame that `attempt` has taken. If it is too much, `attempt` goes on alone.
+    fn keep(&mut self, frame: &Frame<Bytes>, attempt: u32) {
         if !self.is_recording {
             return;
         }
@@ -127,7 +152,8 @@ impl State {
             let all = self.quota.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
             self.kept_bytes += bytes.len();
             if self.kept_bytes > REPLAY_LIMIT_BYTES || all > ALL_REPLAYS_LIMIT_BYTES {
-                self.is_recording = false;
+                self.stop_recording();
+                self.keep_live(|other| other == attempt);
                 return;
             }
             self.kept.push(Kept::Bytes(bytes.clone()));
@@ -136,8 +162,46 @@ impl State {
         }
     }
 
-    fn forget(&mut self) {
+    fn ended(&mut self) {
+        self.has_ended = true;
+        self.hand_out_copies();
+    }
+
+    fn hand_out_copies(&mut self) {
+        if !(self.has_ended && self.is_recording) {
+            return;
+        }
+        for copy in std::mem::take(&mut self.copies) {
+            let frames: Vec<Result<Frame<Bytes>, BodyError>> = self
+                .kept
+                .iter()
+                .cloned()
+                .map(|kept| Ok(kept.into()))
+                .collect();
+            // Whoever wanted it may have given up.
+            let _ = copy.send(boxed(StreamBody::new(stream::iter(frames))));
+        }
+    }
+
+    /// Attempts that end here are woken to find out, and others to take their turn at the source.
+    fn keep_live(&mut self, keep: impl Fn(u32) -> bool) {
+        self.live.retain(|attempt| keep(*attempt));
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+    }
+
+    fn stop_recording(&mut self) {
         self.is_recording = false;
+        self.copies.clear();
+    }
+
+    fn forget(&mut self) {
+        self.stop_recording();
         self.kept = Vec::new();
         self.quota.fetch_sub(self.kept_bytes, Ordering::Relaxed);
         self.kept_bytes = 0;
@@ -157,6 +221,13 @@ pub struct AttemptBody {
     next: usize,
 }
 
+impl AttemptBody {
+    /// The number by which the attempt is stopped.
+    pub(crate) fn number(&self) -> u32 {
+        self.attempt
+    }
+}
+
 impl http_body::Body for AttemptBody {
     type Data = Bytes;
     type Error = BodyError;
@@ -167,16 +238,13 @@ impl http_body::Body for AttemptBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let mut state = this.state.lock();
-        if state.current != Some(this.attempt) {
+        if !state.live.contains(&this.attempt) {
             // hyper finds the h2 reason in the error and resets the stream with it.
             return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
         }
         if let Some(kept) = state.kept.get(this.next).cloned() {
             this.next += 1;
-            return Poll::Ready(Some(Ok(match kept {
-                Kept::Bytes(bytes) => Frame::data(bytes),
-                Kept::Trailers(trailers) => Frame::trailers(trailers),
-            })));
+            return Poll::Ready(Some(Ok(kept.into())));
         }
         if !state.is_recording && state.kept_bytes > 0 {
             state.forget();
@@ -187,21 +255,29 @@ impl http_body::Body for AttemptBody {
         }
         match Pin::new(&mut state.source).poll_frame(cx) {
             Poll::Pending => {
-                state.waker = Some(cx.waker().clone());
+                if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    state.wakers.push(cx.waker().clone());
+                }
                 Poll::Pending
             }
             Poll::Ready(None) => {
-                state.has_ended = true;
+                state.ended();
+                state.wake();
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
-                state.keep(&frame);
+                state.keep(&frame, this.attempt);
                 this.next = state.kept.len();
+                if state.source.is_end_stream() {
+                    state.ended();
+                }
+                state.wake();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
                 state.has_failed = true;
                 state.forget();
+                state.keep_live(|_| false);
                 Poll::Ready(Some(Err(error)))
             }
         }
@@ -209,17 +285,15 @@ impl http_body::Body for AttemptBody {
 
     fn is_end_stream(&self) -> bool {
         let state = self.state.lock();
-        self.next >= state.kept.len() && (state.has_ended || state.source.is_end_stream())
+        self.next >= state.kept.len() && state.has_ended
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::stream;
-    use http_body_util::{BodyExt, StreamBody};
+    use http_body_util::BodyExt;
 
     use super::*;
-    use crate::body::boxed;
 
     fn source(chunks: &[usize]) -> Body {
         let frames: Vec<Result<Frame<Bytes>, BodyError>> = chunks
@@ -229,20 +303,47 @@ mod tests {
         boxed(StreamBody::new(stream::iter(frames)))
     }
 
+    async fn length(body: &mut AttemptBody) -> Option<usize> {
+        let frame = body.frame().await?.expect("data");
+        frame.data_ref().map(Bytes::len)
+    }
+
+    async fn is_reset(body: &mut AttemptBody) -> bool {
+        let Some(Err(error)) = body.frame().await else {
+            return false;
+        };
+        let h2 = error.downcast_ref::<h2::Error>();
+        h2.and_then(h2::Error::reason) == Some(h2::Reason::CANCEL)
+    }
+
     #[tokio::test]
     async fn a_second_attempt_sends_everything_again() {
         let quota = Arc::new(AtomicUsize::new(0));
         let replay = Replay::new(source(&[3, 4, 5]), &quota);
         let mut first = replay.attempt();
-        let frame = first.frame().await.expect("a frame").expect("data");
-        assert_eq!(frame.data_ref().map(Bytes::len), Some(3));
+        assert_eq!(length(&mut first).await, Some(3));
         assert!(replay.is_replayable());
+        replay.stop(first.number());
 
         let second = replay.attempt();
-        assert!(first.frame().await.expect("a frame").is_err());
+        assert!(is_reset(&mut first).await);
         assert_eq!(second.collect().await.expect("whole").to_bytes().len(), 12);
         drop((first, replay));
         assert_eq!(quota.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn attempts_at_the_same_time_each_send_everything_until_one_is_committed() {
+        let replay = Replay::new(source(&[3, 4, 5]), &Arc::default());
+        let (mut first, mut second) = (replay.attempt(), replay.attempt());
+        assert_eq!(length(&mut first).await, Some(3));
+        assert_eq!(length(&mut first).await, Some(4));
+        assert_eq!(length(&mut second).await, Some(3));
+        replay.commit(second.number());
+        assert!(is_reset(&mut first).await);
+        assert_eq!(length(&mut second).await, Some(4));
+        assert_eq!(length(&mut second).await, Some(5));
+        assert_eq!(length(&mut second).await, None);
     }
 
     #[tokio::test]
@@ -250,13 +351,30 @@ mod tests {
         let quota = Arc::new(AtomicUsize::new(0));
         let half = REPLAY_LIMIT_BYTES / 2;
         let replay = Replay::new(source(&[half, half, 1, half]), &quota);
+        let mut behind = replay.attempt();
+        let copy = replay.copy();
         let mut body = replay.attempt();
         for left in [true, true, false, false] {
             body.frame().await.expect("a frame").expect("data");
             assert_eq!(replay.is_replayable(), left);
         }
+        assert!(is_reset(&mut behind).await);
+        assert!(copy.await.is_err());
         assert!(body.frame().await.is_none());
         assert_eq!(quota.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_copy_comes_once_the_request_is_whole() {
+        let replay = Replay::new(source(&[3, 4]), &Arc::default());
+        let mut copy = replay.copy();
+        let mut body = replay.attempt();
+        assert_eq!(length(&mut body).await, Some(3));
+        assert!(copy.try_recv().is_err());
+        assert_eq!(length(&mut body).await, Some(4));
+        assert_eq!(length(&mut body).await, None);
+        let copy = copy.await.expect("a copy");
+        assert_eq!(copy.collect().await.expect("whole").to_bytes().len(), 7);
     }
 
     #[tokio::test]
@@ -264,10 +382,6 @@ mod tests {
         let replay = Replay::new(source(&[1]), &Arc::default());
         let mut body = replay.attempt();
         replay.cancel();
-        let error = body.frame().await.expect("a frame").expect_err("cancelled");
-        let reason = error
-            .downcast_ref::<h2::Error>()
-            .and_then(h2::Error::reason);
-        assert_eq!(reason, Some(h2::Reason::CANCEL));
+        assert!(is_reset(&mut body).await);
     }
 }
