@@ -2,10 +2,13 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use uuid::Uuid;
+use weft_model::dataplane::Criticality;
 
 /// Kept if the caller sends a sane one, else made; on every upstream call and response.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SUBJECT: HeaderName = HeaderName::from_static("x-weft-subject");
+/// Calls from outside matter as much as users do: none of them says it is more or less.
+const CRITICALITY: HeaderName = HeaderName::from_static("x-weft-criticality");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The caller's request id, or a new one.
@@ -70,6 +73,8 @@ fn is_refused(name: &str) -> bool {
 
 fn identify(headers: &mut HeaderMap, id: &HeaderValue, subject: Option<&str>) {
     headers.insert(REQUEST_ID, id.clone());
+    let criticality = Criticality::default().as_str();
+    headers.insert(CRITICALITY, HeaderValue::from_static(criticality));
     if let Some(subject) = subject.and_then(|subject| HeaderValue::from_str(subject).ok()) {
         headers.insert(SUBJECT, subject);
     }
@@ -120,6 +125,7 @@ mod tests {
         let from = map(&[
             ("x-weft-subject", "customers/1"),
             ("x-weft-caller", "spiffe://a/b"),
+            ("x-weft-criticality", "CRITICAL_PLUS"),
             ("x-weft-unprocessed", "1"),
             ("x-forwarded-client-cert", "x"),
             ("x-forwarded-for", "1.2.3.4"),
@@ -131,13 +137,14 @@ mod tests {
         ]);
         let id = HeaderValue::from_static("id");
         let left = for_grpc(&from, &id, None);
-        assert_eq!(left.len(), 3, "{left:?}");
+        assert_eq!(left.len(), 4, "{left:?}");
+        assert_eq!(left["x-weft-criticality"], "CRITICAL");
         assert_eq!(left["x-mine"], "kept");
         assert_eq!(
             for_grpc(&from, &id, Some("customers/2"))["x-weft-subject"],
             "customers/2"
         );
-        assert_eq!(for_rest(&from, &id, None).len(), 2);
+        assert_eq!(for_rest(&from, &id, None).len(), 3);
     }
 
     #[test]

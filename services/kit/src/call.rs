@@ -1,4 +1,4 @@
-//! The deadline of the call that is being served, and how it goes on to upstreams.
+//! What the call that is being served hands on to upstreams: its deadline, and how much it matters.
 
 use std::{future::Future, time::Duration};
 
@@ -6,25 +6,46 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 tokio::task_local! {
-    static DEADLINE: Deadline;
+    static SERVED: Served;
 }
 
 /// The time an upstream has if nobody said otherwise.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
+/// How much a call matters, in the words of whoever began it: under overload the least is shed first.
+const CRITICALITY: &str = "x-weft-criticality";
+
+/// The call that is being served.
+#[derive(Clone, Debug)]
+struct Served {
+    deadline: Deadline,
+    criticality: Option<HeaderValue>,
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Deadline {
     At(Instant),
+    Unset,
     Never,
+}
+
+fn deadline() -> Deadline {
+    SERVED
+        .try_with(|served| served.deadline)
+        .unwrap_or(Deadline::Unset)
+}
+
+fn criticality() -> Option<HeaderValue> {
+    SERVED.try_with(|served| served.criticality.clone()).ok()?
 }
 
 /// What is left of the deadline of the call that is being served, [`Duration::ZERO`] if it is over,
 /// `None` outside a call or if the caller set none.
 pub fn remaining() -> Option<Duration> {
-    match DEADLINE.try_get() {
-        Ok(Deadline::At(at)) => Some(at.saturating_duration_since(Instant::now())),
-        Ok(Deadline::Never) | Err(_) => None,
+    match deadline() {
+        Deadline::At(at) => Some(at.saturating_duration_since(Instant::now())),
+        Deadline::Never | Deadline::Unset => None,
     }
 }
 
@@ -33,32 +54,57 @@ pub fn remaining() -> Option<Duration> {
 /// longer.
 pub async fn with_deadline<F: Future>(timeout: Duration, work: F) -> F::Output {
     let timeout = remaining().map_or(timeout, |left| left.min(timeout));
-    DEADLINE
-        .scope(Deadline::At(Instant::now() + timeout), work)
-        .await
+    scope(Deadline::At(Instant::now() + timeout), work).await
 }
 
 /// Runs `work`, whose calls to upstreams last until somebody ends them: for streams that are read
 /// forever.
 pub async fn without_deadline<F: Future>(work: F) -> F::Output {
-    DEADLINE.scope(Deadline::Never, work).await
+    scope(Deadline::Never, work).await
 }
 
-/// Runs a handler under the deadline of its caller, if it has one.
-pub(crate) async fn serve<F: Future>(deadline: Option<Instant>, handler: F) -> F::Output {
-    match deadline {
-        Some(at) => DEADLINE.scope(Deadline::At(at), handler).await,
-        None => handler.await,
+/// Runs `work` with another deadline in the call that is being served.
+async fn scope<F: Future>(deadline: Deadline, work: F) -> F::Output {
+    let criticality = criticality();
+    let served = Served {
+        deadline,
+        criticality,
+    };
+    SERVED.scope(served, work).await
+}
+
+/// Runs the handler of a call that ends at `deadline` and says how much it matters, if it does.
+pub(crate) async fn serve<F: Future>(
+    deadline: Option<Instant>,
+    criticality: Option<HeaderValue>,
+    handler: F,
+) -> F::Output {
+    let served = Served {
+        deadline: deadline.map_or(Deadline::Unset, Deadline::At),
+        criticality,
+    };
+    SERVED.scope(served, handler).await
+}
+
+/// How much the call with these headers matters, if it says so.
+pub(crate) fn stated_criticality(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(CRITICALITY).cloned()
+}
+
+/// Lets an outgoing call matter as much as the call that is being served, unless it says otherwise.
+pub(crate) fn hand_criticality_on(headers: &mut HeaderMap) {
+    if let Some(criticality) = criticality() {
+        headers.entry(CRITICALITY).or_insert(criticality);
     }
 }
 
 /// The time an outgoing call has: the least of what its headers say and what the served call has
 /// left; the default if there is neither. `None`: no limit.
 pub(crate) fn outgoing_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let inherited = match DEADLINE.try_get() {
-        Ok(Deadline::At(at)) => Some(at.saturating_duration_since(Instant::now())),
-        Ok(Deadline::Never) => return grpc_timeout(headers),
-        Err(_) => None,
+    let inherited = match deadline() {
+        Deadline::At(at) => Some(at.saturating_duration_since(Instant::now())),
+        Deadline::Never => return grpc_timeout(headers),
+        Deadline::Unset => None,
     };
     match (grpc_timeout(headers), inherited) {
         (Some(own), Some(inherited)) => Some(own.min(inherited)),
@@ -141,7 +187,7 @@ mod tests {
         let none = HeaderMap::new();
         assert_eq!(outgoing_timeout(&none), Some(DEFAULT_TIMEOUT));
         let left = Duration::from_secs(20);
-        serve(Some(Instant::now() + left), async {
+        serve(Some(Instant::now() + left), None, async {
             assert!(outgoing_timeout(&none).is_some_and(|time| time < left));
             assert!(outgoing_timeout(&headers("90S")).is_some_and(|time| time < left));
             assert_eq!(
@@ -155,8 +201,29 @@ mod tests {
             without_deadline(async { assert_eq!(outgoing_timeout(&none), None) }).await;
         })
         .await;
-        serve(Some(Instant::now()), async {
+        serve(Some(Instant::now()), None, async {
             assert_eq!(remaining(), Some(Duration::ZERO))
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn outgoing_calls_matter_as_much_as_the_call_that_is_served() {
+        let handed_on = |mut headers: HeaderMap| {
+            hand_criticality_on(&mut headers);
+            headers.get(CRITICALITY).cloned()
+        };
+        assert_eq!(handed_on(HeaderMap::new()), None);
+        let stated = HeaderValue::from_static("SHEDDABLE");
+        serve(None, Some(stated.clone()), async {
+            assert_eq!(handed_on(HeaderMap::new()), Some(stated.clone()));
+            let within = with_deadline(Duration::from_secs(1), async {
+                handed_on(HeaderMap::new())
+            });
+            assert_eq!(within.await, Some(stated.clone()));
+            let mut own = HeaderMap::new();
+            own.insert(CRITICALITY, HeaderValue::from_static("CRITICAL"));
+            assert_eq!(handed_on(own).unwrap(), "CRITICAL");
         })
         .await;
     }

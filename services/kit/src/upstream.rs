@@ -12,12 +12,8 @@ use futures::future::BoxFuture;
 use http::{Request, Response, Uri};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
-use tonic::{
-    Status,
-    body::Body,
-    transport::{Channel, Endpoint},
-};
-use tower::{Service, ServiceExt as _};
+use tonic::{Status, body::Body, transport::Endpoint};
+use tower::{BoxError, Service, ServiceExt as _, util::BoxCloneSyncService};
 use tracing::{Instrument as _, Span, field};
 
 use crate::{Args, call};
@@ -31,14 +27,15 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// is cheap and shares the connection, which is made when it is first used and made again whenever it
 /// is lost.
 ///
-/// Each call carries the trace, and as its deadline the least of its own (`Request::set_timeout`) and
+/// Each call carries the trace, how much the call that is being served matters
+/// (`x-weft-criticality`), and as its deadline the least of its own (`Request::set_timeout`) and
 /// what is left of the call that is being served; 5 s if there is neither (see [`crate::with_deadline`]
 /// and [`crate::without_deadline`]). A call that runs out of time ends with `DEADLINE_EXCEEDED`, one
 /// whose connection fails with `UNAVAILABLE`.
 #[derive(Clone)]
 pub struct Upstream {
     name: Arc<str>,
-    channel: Channel,
+    channel: BoxCloneSyncService<Request<Body>, Response<Body>, BoxError>,
 }
 
 /// An upstream's name is not a host and a port.
@@ -77,10 +74,21 @@ impl Upstream {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true)
             .connect_lazy();
-        Ok(Self {
+        Ok(Self::over(name, channel))
+    }
+
+    /// Calls to the service called `name` that go through `channel`, whatever that is: a mesh in this
+    /// process, or a stand-in.
+    pub fn over<C>(name: &str, channel: C) -> Self
+    where
+        C: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send + 'static,
+    {
+        Self {
             name: name.into(),
-            channel,
-        })
+            channel: BoxCloneSyncService::new(channel.map_err(Into::into)),
+        }
     }
 
     /// The name it was made with.
@@ -115,6 +123,7 @@ impl Service<Request<Body>> for Upstream {
         if let Some(timeout) = timeout {
             call::set_grpc_timeout(request.headers_mut(), timeout);
         }
+        call::hand_criticality_on(request.headers_mut());
         let (name, channel) = (Arc::clone(&self.name), self.channel.clone());
         let recorded = span.clone();
         let answer = async move {
@@ -127,7 +136,7 @@ impl Service<Request<Body>> for Upstream {
                 },
                 None => sent.await,
             };
-            let answer = answer.map_err(|error| unreachable(&name, error.into()))?;
+            let answer = answer.map_err(|error| unreachable(&name, error))?;
             Ok(answer.map(|body| {
                 Body::new(Bounded {
                     inner: body,
@@ -180,7 +189,7 @@ fn late(name: &str) -> Status {
     Status::deadline_exceeded(format!("{name} did not answer in time"))
 }
 
-fn unreachable(name: &str, error: Box<dyn std::error::Error + Send + Sync>) -> Status {
+fn unreachable(name: &str, error: BoxError) -> Status {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
     while let Some(current) = cause {
         // The transport has a timer for `grpc-timeout` of its own.

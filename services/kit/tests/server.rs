@@ -163,7 +163,7 @@ async fn oversized_request_exhausts_resources() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trace_and_deadline_go_on_to_the_upstream() {
+async fn trace_deadline_and_criticality_go_on_to_the_upstream() {
     let _telemetry = weft_runtime::telemetry::init("test");
     let (last, _db) = running(Puppet::default()).await;
     let _ = last;
@@ -183,6 +183,9 @@ async fn trace_and_deadline_go_on_to_the_upstream() {
     request
         .metadata_mut()
         .insert("grpc-timeout", "1500m".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-weft-criticality", "SHEDDABLE".parse().unwrap());
     request.metadata_mut().insert(
         "traceparent",
         format!("00-{trace}-b7ad6b7169203331-01").parse().unwrap(),
@@ -201,6 +204,7 @@ async fn trace_and_deadline_go_on_to_the_upstream() {
     let seen = seen.lock().unwrap();
     let parent = &seen[0]["traceparent"];
     assert!(parent.contains(trace), "{parent}");
+    assert_eq!(seen[0]["x-weft-criticality"], "SHEDDABLE");
     assert!(
         !parent.contains("b7ad6b7169203331"),
         "the parent is our span: {parent}"

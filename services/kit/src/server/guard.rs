@@ -51,6 +51,7 @@ impl Guard {
         let infrastructure = request.uri().path().starts_with("/grpc.");
         let closing = infrastructure.then(|| self.closing.clone());
         let deadline = call::grpc_timeout(request.headers()).map(|left| Instant::now() + left);
+        let criticality = call::stated_criticality(request.headers());
         let call = Call::start(method, request.headers(), infrastructure);
         let span = call.span.clone();
         let mut routes = self.routes.clone();
@@ -61,7 +62,8 @@ impl Guard {
                     Err(never) => match never {},
                 }
             };
-            let handler = AssertUnwindSafe(call::serve(deadline, handler)).catch_unwind();
+            let handler =
+                AssertUnwindSafe(call::serve(deadline, criticality, handler)).catch_unwind();
             let caught = match deadline {
                 Some(at) => match tokio::time::timeout_at(at, handler).await {
                     Ok(caught) => caught,
