@@ -1,163 +1,169 @@
-//! Balancing per request: the less loaded of two random endpoints.
+//! Balancing per request: which of the endpoints that may take a call gets it.
+//!
+//! A [`Balancer`] belongs to one level of a cluster (endpoints of equal priority and distance). It is
+//! given the endpoints of the level that may be used now and chooses one:
+//!
+//! - least request ([`load`]): the cheaper of two random ones, by requests under way and latency
+//! - round robin, and weighted round robin by what endpoints report ([`stride`], [`reports`])
+//! - ring hash ([`ring`])
+//! - pick first: one for all calls, until it may not be used
+//!
+//! None of them makes a list or takes memory per call.
 
 use std::time::{Duration, Instant};
 
 use rand::Rng;
+use weft_model::dataplane::LoadBalancing;
 
-/// What one endpoint has to do, and how fast it answers.
-#[derive(Clone, Debug, Default)]
-pub struct Load {
-    in_flight: u32,
-    /// A moving average of the time to response headers, in seconds, and when it was last changed.
-    latency: Option<(f64, Instant)>,
+pub mod load;
+pub mod reports;
+pub mod ring;
+pub mod stride;
+
+use self::{load::Load, reports::Reports, ring::Ring, stride::Stride};
+
+/// How often the weights of weighted round robin follow the reports (gRFC A58's
+/// `weight_update_period`).
+const WEIGHT_UPDATE_PERIOD: Duration = Duration::from_secs(1);
+
+/// How one level's endpoints are chosen from, and what has to be remembered for it.
+#[derive(Debug)]
+pub(crate) enum Balancer {
+    LeastRequest,
+    RoundRobin { next: Option<u32> },
+    Weighted(Weighted),
+    Ring(Ring),
+    PickFirst { current: Option<u32> },
 }
 
-/// A sample this old weighs a third of a new one.
-const MEMORY: Duration = Duration::from_secs(10);
+/// Weighted round robin.
+#[derive(Debug)]
+pub(crate) struct Weighted {
+    blackout: Duration,
+    expiration: Duration,
+    stride: Stride,
+    /// When the weights were last looked at.
+    updated: Option<Instant>,
+}
 
-/// Endpoints whose answers take less than this many times as long as another's count as equally fast.
-/// Without it, with few calls at a time, noise would send every call to the same endpoint.
-const NOTABLY_SLOWER: f64 = 2.0;
+/// What a balancer knows of an endpoint.
+pub(crate) struct Candidate<'a> {
+    pub(crate) load: &'a Load,
+    pub(crate) reports: &'a Reports,
+    pub(crate) weight: u32,
+}
 
-impl Load {
-    /// A request is sent to the endpoint.
-    pub fn started(&mut self) {
-        self.in_flight = self.in_flight.saturating_add(1);
+impl Balancer {
+    /// A balancer over `members`: their numbers, addresses and weights.
+    pub(crate) fn new(policy: &LoadBalancing, members: &[(u32, String, u32)]) -> Self {
+        match policy {
+            LoadBalancing::LeastRequest => Self::LeastRequest,
+            LoadBalancing::RoundRobin => Self::RoundRobin { next: None },
+            LoadBalancing::WeightedRoundRobin {
+                blackout_period,
+                expiration_period,
+                ..
+            } => Self::Weighted(Weighted {
+                blackout: *blackout_period,
+                expiration: *expiration_period,
+                stride: Stride::default(),
+                updated: None,
+            }),
+            LoadBalancing::RingHash {
+                minimum_ring_size,
+                maximum_ring_size,
+                ..
+            } => Self::Ring(Ring::new(members, *minimum_ring_size, *maximum_ring_size)),
+            LoadBalancing::PickFirst => Self::PickFirst { current: None },
+        }
     }
 
-    /// A request is over, however it ended.
-    pub fn ended(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+    /// The usable endpoints are others than before.
+    pub(crate) fn candidates_changed(&mut self) {
+        if let Self::Weighted(weighted) = self {
+            weighted.updated = None;
+        }
     }
 
-    /// Response headers came after `latency`. Failures are not observed: an endpoint that fails fast
-    /// must not look fast.
-    pub fn observe(&mut self, latency: Duration, now: Instant) {
-        let sample = latency.as_secs_f64();
-        let average = match self.latency {
-            None => sample,
-            Some((average, at)) => {
-                let age = now.saturating_duration_since(at).as_secs_f64();
-                // Many samples within a moment still move the average, each by a tenth.
-                let keep = (-age / MEMORY.as_secs_f64()).exp().min(0.9);
-                average * keep + sample * (1.0 - keep)
+    /// Chooses one of `candidates`, which are in ascending order. `None` if there is none.
+    pub(crate) fn pick<'a>(
+        &mut self,
+        candidates: &[u32],
+        hash: Option<u64>,
+        member: impl Fn(u32) -> Option<Candidate<'a>>,
+        now: Instant,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Option<u32> {
+        if candidates.len() <= 1 && !matches!(self, Self::PickFirst { .. }) {
+            return candidates.first().copied();
+        }
+        match self {
+            Self::LeastRequest => {
+                load::pick(candidates, |index| member(index).map(|c| c.load), now, rng)
             }
-        };
-        self.latency = Some((average, now));
-    }
-
-    /// Requests that are not over.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
-    /// Whether `self` should get a request rather than `other`. Equals are not preferred.
-    fn is_lighter_than(&self, other: &Self) -> bool {
-        let (own, others) = self.relative_latency(other);
-        f64::from(self.in_flight + 1) * own < f64::from(other.in_flight + 1) * others
-    }
-
-    fn relative_latency(&self, other: &Self) -> (f64, f64) {
-        match (self.latency, other.latency) {
-            (Some((own, _)), Some((others, _)))
-                if own > others * NOTABLY_SLOWER || others > own * NOTABLY_SLOWER =>
-            {
-                (own.max(1e-6), others.max(1e-6))
+            Self::RoundRobin { next } => {
+                let len = candidates.len() as u32;
+                // Every proxy begins elsewhere, or all would send their first call to the same endpoint.
+                let place = next.unwrap_or_else(|| rng.random_range(0..len));
+                *next = Some(place.wrapping_add(1));
+                candidates.get((place % len) as usize).copied()
             }
-            _ => (1.0, 1.0),
+            Self::Weighted(weighted) => weighted.pick(candidates, member, now, rng),
+            Self::Ring(ring) => {
+                let hash = hash.unwrap_or_else(|| rng.random());
+                ring.pick(hash, |index| candidates.binary_search(&index).is_ok())
+            }
+            Self::PickFirst { current } => {
+                let kept = current.filter(|index| candidates.binary_search(index).is_ok());
+                *current = kept.or_else(|| random(candidates, rng));
+                *current
+            }
         }
     }
 }
 
-/// Picks one of `candidates`, indices into `loads`: the lighter of two random ones, or a random one of
-/// both where neither is lighter. `None` if there is no candidate.
-pub fn pick<'a>(
-    candidates: &[usize],
-    load: impl Fn(usize) -> &'a Load,
-    rng: &mut (impl Rng + ?Sized),
-) -> Option<usize> {
+impl Weighted {
+    fn pick<'a>(
+        &mut self,
+        candidates: &[u32],
+        member: impl Fn(u32) -> Option<Candidate<'a>>,
+        now: Instant,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Option<u32> {
+        let is_old = self
+            .updated
+            .is_none_or(|at| now.saturating_duration_since(at) >= WEIGHT_UPDATE_PERIOD);
+        if is_old || self.stride.len() != candidates.len() {
+            self.updated = Some(now);
+            let weights: Vec<f64> = candidates
+                .iter()
+                .map(|&index| {
+                    let member = member(index)?;
+                    member.reports.weight(now, self.blackout, self.expiration)
+                })
+                .map(|weight| weight.unwrap_or(0.0))
+                .collect();
+            // gRFC A58: with fewer than two known weights there is nothing to compare.
+            if weights.iter().filter(|&&weight| weight > 0.0).count() >= 2 {
+                self.stride.set(&weights, rng);
+            } else {
+                let configured = candidates
+                    .iter()
+                    .map(|&index| member(index).map_or(1, |c| c.weight));
+                let configured: Vec<f64> = configured.map(f64::from).collect();
+                self.stride.set(&configured, rng);
+            }
+        }
+        candidates.get(self.stride.turn()?).copied()
+    }
+}
+
+pub(crate) fn random(candidates: &[u32], rng: &mut (impl Rng + ?Sized)) -> Option<u32> {
     match candidates {
         [] => None,
-        &[only] => Some(only),
-        _ => {
-            let first = rng.random_range(0..candidates.len());
-            let mut second = rng.random_range(0..candidates.len() - 1);
-            if second >= first {
-                second += 1;
-            }
-            let (first, second) = (candidates[first], candidates[second]);
-            let second_wins = load(second).is_lighter_than(load(first));
-            Some(if second_wins { second } else { first })
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rand::{SeedableRng, rngs::StdRng};
-
-    use super::*;
-
-    fn run(loads: &mut [Load], picks: usize, keep_open: bool, seed: u64) -> Vec<u32> {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let candidates: Vec<usize> = (0..loads.len()).collect();
-        let mut counts = vec![0; loads.len()];
-        for _ in 0..picks {
-            let chosen = pick(&candidates, |index| &loads[index], &mut rng).expect("not empty");
-            counts[chosen] += 1;
-            if keep_open {
-                loads[chosen].started();
-            }
-        }
-        counts
-    }
-
-    #[test]
-    fn a_notably_slower_endpoint_gets_less_and_a_slightly_slower_one_does_not() {
-        let now = Instant::now();
-        let mut loads = vec![Load::default(); 2];
-        loads[0].observe(Duration::from_millis(10), now);
-        loads[1].observe(Duration::from_millis(100), now);
-        let counts = run(&mut loads, 1000, false, 7);
-        assert_eq!(counts[1], 0, "{counts:?}");
-
-        let mut loads = vec![Load::default(); 2];
-        loads[0].observe(Duration::from_millis(10), now);
-        loads[1].observe(Duration::from_millis(15), now);
-        let counts = run(&mut loads, 1000, false, 7);
-        assert!(counts[1] > 400, "{counts:?}");
-    }
-
-    #[test]
-    fn a_slow_moment_is_forgotten() {
-        let now = Instant::now();
-        let mut load = Load::default();
-        load.observe(Duration::from_secs(1), now);
-        let later = now + MEMORY * 5;
-        load.observe(Duration::from_millis(1), later);
-        let (average, _) = load.latency.expect("observed");
-        assert!(average < 0.02, "{average}");
-    }
-
-    proptest! {
-        #[test]
-        fn open_requests_spread_evenly(endpoints in 1usize..12, seed in any::<u64>()) {
-            let mut loads = vec![Load::default(); endpoints];
-            let counts = run(&mut loads, endpoints * 100, true, seed);
-            // Two choices keep the largest within a few of the mean.
-            for count in counts {
-                prop_assert!((85..=115).contains(&count), "{count}");
-            }
-        }
-
-        #[test]
-        fn requests_one_after_another_reach_every_endpoint(endpoints in 2usize..8, seed in any::<u64>()) {
-            let mut loads = vec![Load::default(); endpoints];
-            let counts = run(&mut loads, endpoints * 200, false, seed);
-            for count in counts {
-                prop_assert!((120..=280).contains(&count), "{count}");
-            }
-        }
+        [only] => Some(*only),
+        _ => candidates
+            .get(rng.random_range(0..candidates.len()))
+            .copied(),
     }
 }

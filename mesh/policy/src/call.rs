@@ -12,17 +12,21 @@
 //! [`Engine::finished`]: crate::Engine::finished
 
 use std::{
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use smallvec::SmallVec;
 use weft_model::dataplane::{Backend, Endpoint, HeaderChanges};
 
 use crate::{
+    breaker::Kind,
     deadline::Deadline,
+    hedge::HedgeState,
     record::{DecisionRecord, Failure},
+    resolve::Route,
     retry::{Pushback, RetryState},
+    slab::Id,
 };
 
 /// One call while it is under way.
@@ -40,12 +44,27 @@ pub struct Call {
     /// answer is dropped. Mostly empty.
     pub copies: Vec<Backend>,
     pub(crate) retry: RetryState,
-    /// Response headers were forwarded.
-    pub(crate) is_committed: bool,
+    /// Instead of retries.
+    pub(crate) hedge: Option<HedgeState>,
+    /// The target that was called: its rules and its tokens.
+    pub(crate) owner: Id,
+    /// The target it goes to: its endpoints and its breakers.
+    pub(crate) backend: Id,
+    pub(crate) route: Option<Arc<Route>>,
+    /// Where the call is on the ring of a backend that has one.
+    pub(crate) hash: Option<u64>,
+    /// Attempts that have not ended, by endpoint and start.
+    pub(crate) under_way: SmallVec<[(Id, Instant); 2]>,
+    /// The endpoint whose response headers were forwarded.
+    pub(crate) committed: Option<Id>,
     /// [`crate::Engine::finished`] was told.
     pub(crate) is_over: bool,
+    /// The call holds a place among the retries for its next attempt.
+    pub(crate) holds_retry: bool,
+    /// This hop has done what retries can do.
+    pub(crate) is_spent: bool,
     /// Endpoints that failed this call since all had been tried.
-    pub(crate) avoid: Vec<SocketAddr>,
+    pub(crate) avoid: Vec<Id>,
     /// Since when no endpoint could take the call.
     pub(crate) held_since: Option<Instant>,
     /// How often every endpoint was tried in vain.
@@ -54,33 +73,45 @@ pub struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(record: DecisionRecord, deadline: Deadline, retry: RetryState) -> Self {
-        Self {
-            record,
-            deadline,
-            request_headers: Arc::default(),
-            response_headers: Arc::default(),
-            copies: Vec::new(),
-            retry,
-            is_committed: false,
-            is_over: false,
-            avoid: Vec::new(),
-            held_since: None,
-            rounds: 0,
-            last_failure: None,
-        }
-    }
-
     /// While no answer has come: when [`crate::Engine::pick`] should be asked for another attempt
-    /// although one is under way (gRFC A6 hedging). `None`: not, or no more.
+    /// although one is under way (gRFC A6 hedging). `None`: not, or no more. Only a request that can be
+    /// sent again from its first byte can be hedged: whoever cannot does not ask.
     pub fn hedge_at(&self) -> Option<Instant> {
-        None
+        let hedge = self.hedge.as_ref().filter(|_| self.committed.is_none())?;
+        hedge.next_at().filter(|_| !self.under_way.is_empty())
     }
 
     /// Whether a further attempt may ever be made, so that the request is worth keeping. Also without
     /// a retry policy an attempt that reached nobody is repeated.
     pub fn may_repeat(&self) -> bool {
-        !self.is_committed
+        self.committed.is_none() && !self.is_over
+    }
+
+    /// Whether this hop has done what retries can do, and the call failed all the same. The failed
+    /// answer then carries `grpc-retry-pushback-ms: -1`, and [`crate::retry::RetryMarks`] remembers it,
+    /// so that hops before this one do not multiply the load.
+    pub fn retries_are_spent(&self) -> bool {
+        self.is_spent
+    }
+
+    /// Whether the method's policy repeats `status`.
+    pub(crate) fn is_retryable(&self, status: i32) -> bool {
+        match &self.hedge {
+            Some(hedge) => hedge.is_non_fatal(status),
+            None => self.retry.is_retryable(status),
+        }
+    }
+
+    /// Whether attempts are under way.
+    pub(crate) fn is_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    pub(crate) fn attempt_is_over(&mut self, attempt: &Attempt) {
+        let ended = (attempt.member, attempt.started);
+        if let Some(index) = self.under_way.iter().position(|&other| other == ended) {
+            self.under_way.swap_remove(index);
+        }
     }
 }
 
@@ -102,6 +133,10 @@ pub struct Attempt {
     pub started: Instant,
     /// The target it is an attempt at, which routing may have chosen: not always the call's authority.
     pub target: Arc<str>,
+    pub(crate) cluster: Id,
+    pub(crate) member: Id,
+    /// It has a place among the retries.
+    pub(crate) holds_retry: bool,
 }
 
 /// Injected into an attempt: first the delay, then the abort.
@@ -184,12 +219,6 @@ pub struct LoadReport {
 /// A place among what circuit breakers count, given back when it is free again.
 #[derive(Debug)]
 pub struct Slot {
-    pub(crate) target: Arc<str>,
-    pub(crate) kind: SlotKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SlotKind {
-    Connection,
-    Pending,
+    pub(crate) cluster: Id,
+    pub(crate) kind: Kind,
 }

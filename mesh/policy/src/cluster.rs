@@ -1,48 +1,133 @@
-//! The accounts of one target: its endpoints and its retry budget.
+//! The accounts of one target: its endpoints, its breakers and its retry budget.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rand::Rng;
-use weft_model::dataplane::{Endpoint, Target};
+use weft_model::dataplane::{Endpoint, HealthStatus, Locality, Target};
 
 use crate::{
-    backoff::ConnectBackoff, balance, balance::Load, outlier, outlier::Outlier, retry::RetryBudget,
+    backoff::ConnectBackoff,
+    balance::{load::Load, reports::Reports},
+    breaker::Breakers,
+    health::ProbeState,
+    outlier::{self, Intervals, Outlier, rates},
+    resolve::Rules,
+    retry::RetryBudget,
+    slab::{Id, Slab},
+};
+
+mod pool;
+pub(crate) mod view;
+
+use self::{
+    pool::Pool,
+    view::{Health, Standing},
 };
 
 /// One target and what is known about its endpoints.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) target: Arc<Target>,
-    pub(crate) budget: Option<RetryBudget>,
-    identity: Arc<str>,
-    members: Vec<Member>,
+    pub(crate) authority: Arc<str>,
+    pub(crate) identity: Arc<str>,
+    pub(crate) rules: Rules,
+    pub(crate) budget: RetryBudget,
+    pub(crate) breakers: Breakers,
+    pub(crate) members: Slab<Member>,
+    own_locality: Arc<Locality>,
+    /// All endpoints, then each subset in the order of its name.
+    pools: Vec<Pool>,
+    intervals: Intervals,
+    /// Counts what changes who may take calls.
+    version: u64,
+    /// Kept for calls that avoid endpoints, so that choosing takes no memory.
+    scratch: Vec<u32>,
 }
 
+/// One endpoint.
 #[derive(Debug)]
-struct Member {
-    endpoint: Arc<Endpoint>,
-    load: Load,
-    outlier: Outlier,
-    connect: ConnectBackoff,
+pub(crate) struct Member {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) load: Load,
+    pub(crate) outlier: Outlier,
+    pub(crate) connect: ConnectBackoff,
+    pub(crate) probe: ProbeState,
+    pub(crate) reports: Reports,
 }
 
 /// What [`Cluster::choose`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    Endpoint(Arc<Endpoint>, Arc<str>),
+    Endpoint(Id, Arc<Endpoint>),
     /// Every endpoint refuses connections for now; the first may be tried again at this instant.
     LeftAlone(Instant),
     /// There is no endpoint.
     Empty,
+    /// The target has no subset of that name.
+    NoSubset,
+}
+
+impl Member {
+    fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            endpoint: Arc::new(endpoint.clone()),
+            load: Load::default(),
+            outlier: Outlier::default(),
+            connect: ConnectBackoff::default(),
+            probe: ProbeState::default(),
+            reports: Reports::default(),
+        }
+    }
+
+    /// Whether `endpoint` is the same workload, whatever else was learnt about it.
+    fn is(&self, endpoint: &Endpoint) -> bool {
+        self.endpoint.address == endpoint.address && self.endpoint.instance == endpoint.instance
+    }
+
+    pub(crate) fn health(&self, now: Instant) -> Health {
+        match self.endpoint.health {
+            HealthStatus::Draining => Health::Draining,
+            HealthStatus::Unhealthy => Health::Unhealthy,
+            HealthStatus::Healthy if self.probe.is_unhealthy() => Health::Unhealthy,
+            HealthStatus::Healthy if self.outlier.is_ejected(now) => Health::Ejected,
+            HealthStatus::Healthy => Health::Healthy,
+        }
+    }
+
+    fn standing(&self, index: u32, now: Instant) -> Standing {
+        Standing {
+            index,
+            health: self.health(now),
+            is_left_alone: self.connect.until(now).is_some(),
+        }
+    }
+
+    /// When its standing changes by itself.
+    fn changes_at(&self, now: Instant) -> Option<Instant> {
+        let ends = [self.connect.until(now), self.outlier.ejected_until(now)];
+        ends.into_iter().flatten().min()
+    }
 }
 
 impl Cluster {
-    pub(crate) fn new(target: &Target) -> Self {
+    pub(crate) fn new(authority: Arc<str>, target: &Target, own_locality: Arc<Locality>) -> Self {
+        let throttling = target.retry_throttling.clone();
         let mut cluster = Self {
             identity: target.identity.as_str().into(),
+            rules: Rules::new(target),
+            budget: RetryBudget::new(throttling.unwrap_or(RetryBudget::DEFAULT)),
+            breakers: Breakers::new(target.circuit_breakers.clone()),
             target: Arc::new(target.clone()),
-            budget: target.retry_throttling.clone().map(RetryBudget::new),
-            members: Vec::new(),
+            authority,
+            own_locality,
+            members: Slab::default(),
+            pools: Vec::new(),
+            intervals: Intervals::default(),
+            version: 0,
+            scratch: Vec::new(),
         };
         cluster.set_members();
         cluster
@@ -54,125 +139,207 @@ impl Cluster {
             return;
         }
         self.identity = target.identity.as_str().into();
+        self.rules = Rules::new(target);
         self.target = Arc::new(target.clone());
-        if self.budget.as_ref().map(RetryBudget::settings) != target.retry_throttling.as_ref() {
-            self.budget = target.retry_throttling.clone().map(RetryBudget::new);
+        let throttling = target.retry_throttling.as_ref();
+        let throttling = throttling.unwrap_or(&RetryBudget::DEFAULT);
+        if self.budget.settings() != throttling {
+            self.budget = RetryBudget::new(throttling.clone());
         }
+        self.breakers.update(&target.circuit_breakers);
+        self.set_members();
+    }
+
+    /// Other endpoints for the same target: what its name resolves to.
+    pub(crate) fn set_endpoints(&mut self, endpoints: &[Endpoint]) {
+        if self.target.endpoints == endpoints {
+            return;
+        }
+        let mut target = Target::clone(&self.target);
+        target.endpoints = endpoints.to_vec();
+        self.target = Arc::new(target);
         self.set_members();
     }
 
     fn set_members(&mut self) {
-        let mut old = std::mem::take(&mut self.members);
-        for endpoint in &self.target.endpoints {
-            let known = old.iter().position(|member| *member.endpoint == *endpoint);
-            self.members.push(match known {
-                Some(index) => old.swap_remove(index),
-                None => Member {
-                    endpoint: Arc::new(endpoint.clone()),
-                    load: Load::default(),
-                    outlier: Outlier::default(),
-                    connect: ConnectBackoff::default(),
-                },
-            });
+        let target = Arc::clone(&self.target);
+        let gone: Vec<Id> = self
+            .members
+            .iter()
+            .filter(|(_, member)| !target.endpoints.iter().any(|endpoint| member.is(endpoint)))
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.members.remove(id);
         }
+        for endpoint in &target.endpoints {
+            let known = self.members.values_mut().find(|member| member.is(endpoint));
+            match known {
+                Some(member) if *member.endpoint == *endpoint => {}
+                Some(member) => member.endpoint = Arc::new(endpoint.clone()),
+                None => {
+                    self.members.insert(Member::new(endpoint));
+                }
+            }
+        }
+        self.version += 1;
+        self.pools = Pool::all(&target, &self.members, &self.own_locality);
     }
 
-    /// Chooses an endpoint, by preference: one that is well and not in `avoid`; one that is well; one
-    /// that is ejected (where all are, leaving out all would help nobody).
+    pub(crate) fn has_subset(&self, name: &str) -> bool {
+        self.target.subsets.contains_key(name)
+    }
+
+    /// Chooses an endpoint: one that is not in `avoid` if there is one.
     pub(crate) fn choose(
-        &self,
-        avoid: &[SocketAddr],
+        &mut self,
+        subset: Option<&str>,
+        avoid: &[Id],
+        hash: Option<u64>,
         now: Instant,
         rng: &mut (impl Rng + ?Sized),
     ) -> Choice {
-        let connectable: Vec<usize> = (0..self.members.len())
-            .filter(|&index| self.members[index].connect.until(now).is_none())
-            .collect();
-        let healthy = self.only(&connectable, |member| !member.outlier.is_ejected(now));
-        let fresh = self.only(&healthy, |member| !avoid.contains(&member.endpoint.address));
-        let candidates = [fresh, healthy, connectable]
-            .into_iter()
-            .find(|candidates| !candidates.is_empty())
-            .unwrap_or_default();
-        if let Some(index) = balance::pick(&candidates, |index| &self.members[index].load, rng) {
-            let endpoint = Arc::clone(&self.members[index].endpoint);
-            return Choice::Endpoint(endpoint, Arc::clone(&self.identity));
-        }
-        match self
-            .members
-            .iter()
-            .filter_map(|member| member.connect.until(now))
-            .min()
+        self.judge(now);
+        let Some(pool) = self.pool(subset, now) else {
+            return Choice::NoSubset;
+        };
+        let (pools, members, scratch) = (&mut self.pools, &self.members, &mut self.scratch);
+        let Some(pool) = pools.get_mut(pool) else {
+            return Choice::NoSubset;
+        };
+        let chosen = if avoid.is_empty() {
+            pool.pick(hash, members, now, rng)
+        } else {
+            let other = pool.pick_other(avoid, hash, members, scratch, now, rng);
+            other.or_else(|| pool.pick(hash, members, now, rng))
+        };
+        if let Some(index) = chosen
+            && let (Some(id), Some(member)) = (members.id_at(index), members.at(index))
         {
-            Some(until) => Choice::LeftAlone(until),
-            None => Choice::Empty,
+            return Choice::Endpoint(id, Arc::clone(&member.endpoint));
         }
-    }
-
-    fn only(&self, indices: &[usize], keep: impl Fn(&Member) -> bool) -> Vec<usize> {
-        let mut kept = indices.to_vec();
-        kept.retain(|&index| keep(&self.members[index]));
-        kept
+        let ends = pool
+            .indices()
+            .filter_map(|index| members.at(index)?.connect.until(now));
+        ends.min().map_or(Choice::Empty, Choice::LeftAlone)
     }
 
     /// Whether some endpoint that may be tried now is not in `avoid`.
-    pub(crate) fn has_other(&self, avoid: &[SocketAddr], now: Instant) -> bool {
-        self.members.iter().any(|member| {
-            member.connect.until(now).is_none() && !avoid.contains(&member.endpoint.address)
-        })
+    pub(crate) fn has_other(&mut self, subset: Option<&str>, avoid: &[Id], now: Instant) -> bool {
+        let Some(pool) = self.pool(subset, now) else {
+            return false;
+        };
+        let members = &self.members;
+        self.pools
+            .get(pool)
+            .is_some_and(|pool| pool.has_other(avoid, members))
     }
 
-    pub(crate) fn started(&mut self, endpoint: &Endpoint) {
-        self.with(endpoint, |member| member.load.started());
+    /// The place of a subset's pool, whose view is made anew where something changed.
+    fn pool(&mut self, subset: Option<&str>, now: Instant) -> Option<usize> {
+        let place = match subset {
+            None => 0,
+            Some(name) => 1 + self.target.subsets.keys().position(|known| known == name)?,
+        };
+        let pool = self.pools.get_mut(place)?;
+        let threshold = self.target.panic_threshold_percent;
+        pool.refresh(self.version, &self.members, threshold, now);
+        Some(place)
     }
 
-    pub(crate) fn ended(&mut self, endpoint: &Endpoint) {
-        self.with(endpoint, |member| member.load.ended());
+    /// The endpoint of an attempt, unless it has gone meanwhile.
+    pub(crate) fn member(&mut self, id: Id) -> Option<&mut Member> {
+        self.members.get_mut(id)
     }
 
-    pub(crate) fn answered(
-        &mut self,
-        endpoint: &Endpoint,
-        latency: std::time::Duration,
-        now: Instant,
-    ) {
-        self.with(endpoint, |member| {
-            member.load.observe(latency, now);
+    /// Response headers came.
+    pub(crate) fn answered(&mut self, id: Id, latency: Duration, now: Instant) {
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        member.load.observe(latency, now);
+        if member.connect.until(now).is_some() {
+            self.version += 1;
+        }
+        member.connect.succeeded();
+    }
+
+    /// A call to the endpoint ended well.
+    pub(crate) fn succeeded(&mut self, id: Id) {
+        if let Some(member) = self.members.get_mut(id) {
             member.outlier.succeeded();
-            member.connect.succeeded();
-        });
+        }
     }
 
-    pub(crate) fn refused(
-        &mut self,
-        endpoint: &Endpoint,
-        now: Instant,
-        rng: &mut (impl Rng + ?Sized),
-    ) {
-        self.with(endpoint, |member| member.connect.failed(now, rng));
+    /// The endpoint takes no connections.
+    pub(crate) fn refused(&mut self, id: Id, now: Instant, rng: &mut (impl Rng + ?Sized)) {
+        if let Some(member) = self.members.get_mut(id) {
+            member.connect.failed(now, rng);
+            self.version += 1;
+        }
     }
 
     /// Counts a failure of the endpoint, which may eject it.
-    pub(crate) fn failed(&mut self, endpoint: &Endpoint, now: Instant) {
+    pub(crate) fn failed(&mut self, id: Id, now: Instant) {
         let target = Arc::clone(&self.target);
         let Some(settings) = &target.outlier_detection else {
             return;
         };
-        let ejected = self
-            .members
-            .iter()
-            .filter(|member| member.outlier.is_ejected(now));
-        let may_eject = outlier::may_eject(settings, ejected.count(), self.members.len());
-        self.with(endpoint, |member| {
-            member.outlier.failed(settings, now, may_eject);
-        });
+        let member = self.members.get_mut(id);
+        if member.is_some_and(|member| member.outlier.failed(settings)) {
+            self.eject(id, now);
+        }
     }
 
-    /// The endpoint may have gone meanwhile: then there is no account to keep.
-    fn with(&mut self, endpoint: &Endpoint, change: impl FnOnce(&mut Member)) {
-        let mut members = self.members.iter_mut();
-        if let Some(member) = members.find(|member| *member.endpoint == *endpoint) {
-            change(member);
+    /// Ejects the endpoint if that may be.
+    fn eject(&mut self, id: Id, now: Instant) {
+        let target = Arc::clone(&self.target);
+        let Some(settings) = &target.outlier_detection else {
+            return;
+        };
+        let ejected = self.members.iter();
+        let ejected = ejected.filter(|(_, member)| member.outlier.is_ejected(now));
+        if !outlier::may_eject(settings, ejected.count(), self.members.len()) {
+            return;
         }
+        let member = self.members.get_mut(id);
+        if let Some(member) = member.filter(|member| !member.outlier.is_ejected(now)) {
+            member.outlier.eject(settings, now);
+            self.version += 1;
+        }
+    }
+
+    /// Where an interval of outlier detection has ended, compares the rates of all endpoints.
+    pub(crate) fn judge(&mut self, now: Instant) {
+        let Some(settings) = &self.target.outlier_detection else {
+            return;
+        };
+        let ended = self.intervals.ended(settings.interval, now);
+        if ended == 0 {
+            return;
+        }
+        let tallies: Vec<rates::Tally> = self
+            .members
+            .iter()
+            .map(|(id, member)| rates::Tally {
+                endpoint: id.index(),
+                successes: member.outlier.successes,
+                failures: member.outlier.failures,
+            })
+            .collect();
+        let condemned = rates::condemned(settings, &tallies);
+        for member in self.members.values_mut() {
+            member.outlier.interval_ended(ended, now);
+        }
+        for index in condemned {
+            if let Some(id) = self.members.id_at(index) {
+                self.eject(id, now);
+            }
+        }
+    }
+
+    /// What active probes say of an endpoint changed.
+    pub(crate) fn health_changed(&mut self) {
+        self.version += 1;
     }
 }

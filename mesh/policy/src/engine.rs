@@ -3,42 +3,117 @@
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use rand::Rng;
-use weft_model::dataplane::{Backend, Snapshot};
+use smallvec::SmallVec;
+use weft_model::dataplane::{
+    Backend, Discovery, DnsName, Endpoint, HeaderChanges, LoadBalancing, Locality, Snapshot,
+};
 
 use crate::{
-    PATIENCE, backoff,
-    call::{
-        Attempt, AttemptEnd, AttemptFault, Call, LoadReport, Next, Outcome, Pick, Slot, SlotKind,
-    },
-    cluster::{Choice, Cluster},
-    code,
+    balance::ring,
+    breaker::Kind,
+    call::Call,
+    cluster::Cluster,
     deadline::{Deadline, parse_timeout},
-    facts::RequestFacts,
-    record::{DecisionRecord, Failure, Reason, rule_name},
-    retry::{Pushback, RetryState},
+    facts::{Headers, RequestFacts},
+    fault,
+    hedge::HedgeState,
+    record::{DecisionId, DecisionRecord, Failure, Reason},
+    resolve::{Resolution, Route},
+    retry::RetryState,
+    slab::{Id, Slab},
 };
+
+mod accounts;
+mod attempts;
+mod outcome;
+mod probes;
+mod status;
+
+pub use status::{ClusterStatus, EndpointStatus};
 
 /// The accounts of every target, and the decisions about calls to them.
 #[derive(Debug, Default)]
 pub struct Engine {
-    clusters: HashMap<Arc<str>, Cluster>,
+    names: HashMap<Arc<str>, Id>,
+    clusters: Slab<Cluster>,
+    locality: Arc<Locality>,
+    ids: DecisionId,
+    no_headers: Arc<HeaderChanges>,
     is_configured: bool,
 }
 
+/// What an engine is told once about its process.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where this process runs: near endpoints are used first.
+    pub locality: Locality,
+    /// A random number by which decision ids of processes differ.
+    pub process: u32,
+}
+
+/// Where a call goes.
+struct Destination {
+    backend: Id,
+    authority: Option<Arc<str>>,
+    subset: Option<Arc<str>>,
+}
+
 impl Engine {
+    /// An engine that knows where it runs. [`Engine::default`] does not.
+    pub fn new(options: Options) -> Self {
+        Self {
+            locality: Arc::new(options.locality),
+            ids: DecisionId::first(options.process),
+            ..Self::default()
+        }
+    }
+
     /// Takes a new snapshot. What stays keeps its accounts; calls under way go on with what they have.
+    /// Endpoints of names that proxies resolve stay until [`Self::resolved`] gives others.
     pub fn update(&mut self, snapshot: &Snapshot) {
         self.is_configured = true;
-        self.clusters
-            .retain(|authority, _| snapshot.targets.contains_key(&**authority));
-        for (authority, target) in &snapshot.targets {
-            match self.clusters.get_mut(authority.as_str()) {
-                Some(cluster) => cluster.update(target),
-                None => {
-                    self.clusters
-                        .insert(authority.as_str().into(), Cluster::new(target));
-                }
+        let clusters = &mut self.clusters;
+        self.names.retain(|authority, id| {
+            let stays = snapshot.targets.contains_key(&**authority);
+            if !stays {
+                clusters.remove(*id);
             }
+            stays
+        });
+        for (authority, target) in &snapshot.targets {
+            let known = self.names.get(authority.as_str());
+            if let Some(cluster) = known.and_then(|id| clusters.get_mut(*id)) {
+                let is_same_name = matches!(target.discovery, Discovery::Dns(_))
+                    && target.discovery == cluster.target.discovery;
+                if is_same_name && target.endpoints.is_empty() {
+                    let mut target = target.clone();
+                    target.endpoints.clone_from(&cluster.target.endpoints);
+                    cluster.update(&target);
+                } else {
+                    cluster.update(target);
+                }
+            } else {
+                let name: Arc<str> = authority.as_str().into();
+                let cluster = Cluster::new(Arc::clone(&name), target, Arc::clone(&self.locality));
+                self.names.insert(name, clusters.insert(cluster));
+            }
+        }
+    }
+
+    /// The names that the executor resolves, by the authority of the target that has them.
+    pub fn dns_names(&self) -> impl Iterator<Item = (&str, &DnsName)> {
+        let clusters = self.clusters.iter();
+        clusters.filter_map(|(_, cluster)| match &cluster.target.discovery {
+            Discovery::Dns(name) => Some((&*cluster.authority, name)),
+            Discovery::Endpoints => None,
+        })
+    }
+
+    /// What the name of a target with [`Discovery::Dns`] resolves to now.
+    pub fn resolved(&mut self, authority: &str, endpoints: &[Endpoint]) {
+        let id = self.names.get(authority);
+        if let Some(cluster) = id.and_then(|id| self.clusters.get_mut(*id)) {
+            cluster.set_endpoints(endpoints);
         }
     }
 
@@ -49,7 +124,8 @@ impl Engine {
 
     /// Whether `authority` has an endpoint, healthy or not.
     pub fn has_endpoints(&self, authority: &str) -> bool {
-        let cluster = self.clusters.get(authority);
+        let id = self.names.get(authority);
+        let cluster = id.and_then(|id| self.clusters.get(*id));
         cluster.is_some_and(|cluster| !cluster.target.endpoints.is_empty())
     }
 
@@ -64,27 +140,31 @@ impl Engine {
         now: Instant,
         rng: &mut (impl Rng + ?Sized),
     ) -> Result<Call, Failure> {
-        let _ = rng;
-        let Some((authority, cluster)) = self.clusters.get_key_value(request.authority) else {
+        let Some(&owner) = self.names.get(request.authority) else {
             return Err(self.unknown(request.authority));
         };
-        let rule = cluster
-            .target
-            .methods
-            .iter()
-            .find(|rule| rule.matches.matches(request.path));
-        let configured = rule.and_then(|rule| rule.timeout);
-        let asked = request.grpc_timeout.and_then(parse_timeout);
-        let policy = rule.and_then(|rule| rule.retry_policy.clone());
-        let policy = policy.filter(|_| !request.is_retry);
-        let record = DecisionRecord {
-            target: Arc::clone(authority),
-            method: request.path.into(),
-            rule: rule.map_or("none".into(), |rule| rule_name(&rule.matches).into()),
-            ..DecisionRecord::default()
+        let Some(cluster) = self.clusters.get_mut(owner) else {
+            return Err(self.unknown(request.authority));
         };
-        let deadline = Deadline::starting(now, asked, configured);
-        Ok(Call::new(record, deadline, RetryState::new(policy)))
+        let resolution = cluster.rules.resolve(request.path);
+        let target = Arc::clone(&cluster.authority);
+        let route = resolution.route(request.headers).map(Arc::clone);
+        let destination = self.destination(owner, route.as_deref(), rng)?;
+        let hash = self.count(&destination, request.headers)?;
+        let record = self.record(target, &resolution, &destination);
+        let asked = request.grpc_timeout.and_then(parse_timeout);
+        let method = &resolution.method;
+        let deadline = Deadline::starting(now, asked, method.timeout);
+        let mut call = self.call(record, deadline, owner, destination.backend);
+        call.hash = hash;
+        if !request.is_retry {
+            call.retry = RetryState::new(method.retry.clone());
+            call.hedge = method.hedging.clone().map(HedgeState::new);
+        }
+        if let Some(route) = route {
+            follow(&mut call, route, method.has_no_side_effects, rng);
+        }
+        Ok(call)
     }
 
     /// Begins the call that carries a copy of `call`'s request to `backend`. It is never repeated.
@@ -97,17 +177,138 @@ impl Engine {
         backend: &Backend,
         now: Instant,
     ) -> Result<Call, Failure> {
-        let Some((authority, _)) = self.clusters.get_key_value(backend.authority.as_str()) else {
+        let Some(&id) = self.names.get(backend.authority.as_str()) else {
             return Err(self.unknown(&backend.authority));
         };
+        let destination = Destination {
+            backend: id,
+            authority: None,
+            subset: backend.subset.as_deref().map(Into::into),
+        };
+        let hash = self.count(&destination, &crate::facts::NoHeaders)?;
+        let cluster = self.clusters.get(id);
         let record = DecisionRecord {
-            target: Arc::clone(authority),
+            id: self.ids.next(),
+            target: cluster
+                .map(|cluster| Arc::clone(&cluster.authority))
+                .unwrap_or_default(),
             method: Arc::clone(&call.record.method),
             rule: Arc::clone(&call.record.rule),
+            route: call.record.route.clone(),
+            subset: destination.subset,
             ..DecisionRecord::default()
         };
         let deadline = call.deadline.at_most(now, None);
-        Ok(Call::new(record, deadline, RetryState::new(None)))
+        let mut copy = self.call(record, deadline, id, id);
+        copy.hash = hash.or(call.hash);
+        Ok(copy)
+    }
+
+    fn call(&self, record: DecisionRecord, deadline: Deadline, owner: Id, backend: Id) -> Call {
+        Call {
+            record,
+            deadline,
+            request_headers: Arc::clone(&self.no_headers),
+            response_headers: Arc::clone(&self.no_headers),
+            copies: Vec::new(),
+            retry: RetryState::default(),
+            hedge: None,
+            owner,
+            backend,
+            route: None,
+            hash: None,
+            under_way: SmallVec::new(),
+            committed: None,
+            is_over: false,
+            holds_retry: false,
+            is_spent: false,
+            avoid: Vec::new(),
+            held_since: None,
+            rounds: 0,
+            last_failure: None,
+        }
+    }
+
+    fn record(
+        &mut self,
+        target: Arc<str>,
+        resolution: &Resolution,
+        destination: &Destination,
+    ) -> DecisionRecord {
+        DecisionRecord {
+            id: self.ids.next(),
+            target,
+            method: Arc::clone(&resolution.path),
+            caller: None,
+            rule: Arc::clone(&resolution.method.name),
+            route: None,
+            backend: destination.authority.clone(),
+            subset: destination.subset.clone(),
+            endpoint: None,
+            attempts: 0,
+            hedges: 0,
+            transparent_retries: 0,
+            failures: Vec::new(),
+            retry_stop: None,
+            reason: Reason::Answered,
+        }
+    }
+
+    fn destination(
+        &self,
+        owner: Id,
+        route: Option<&Route>,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<Destination, Failure> {
+        let own = Destination {
+            backend: owner,
+            authority: None,
+            subset: None,
+        };
+        let Some(route) = route else { return Ok(own) };
+        let Ok(backend) = route.backend(rng) else {
+            let message = format!("no backend of the route `{}` has a weight", route.name);
+            return Err(Failure::new(Reason::NoHealthyEndpoint, message));
+        };
+        let Some(backend) = backend else {
+            return Ok(own);
+        };
+        match self.names.get(&backend.authority) {
+            Some(&id) => Ok(Destination {
+                backend: id,
+                authority: (id != owner).then(|| Arc::clone(&backend.authority)),
+                subset: backend.subset.clone(),
+            }),
+            None => {
+                let (route, authority) = (&route.name, &backend.authority);
+                let message = format!(
+                    "the route `{route}` leads to `{authority}`, which the mesh does not have"
+                );
+                Err(Failure::new(Reason::UnknownService, message))
+            }
+        }
+    }
+
+    /// Counts the call at the target it goes to, and finds its place on that target's ring.
+    fn count(
+        &mut self,
+        destination: &Destination,
+        headers: &dyn Headers,
+    ) -> Result<Option<u64>, Failure> {
+        let Some(cluster) = self.clusters.get_mut(destination.backend) else {
+            return Ok(None);
+        };
+        if let Some(subset) = &destination.subset
+            && !cluster.has_subset(subset)
+        {
+            let message = format!("`{}` has no subset `{subset}`", cluster.authority);
+            return Err(Failure::new(Reason::NoHealthyEndpoint, message));
+        }
+        cluster.breakers.take(Kind::Requests, &cluster.authority)?;
+        let LoadBalancing::RingHash { header, .. } = &cluster.target.load_balancing else {
+            return Ok(None);
+        };
+        Ok(headers.get(header).map(|value| ring::hash(&value)))
     }
 
     fn unknown(&self, authority: &str) -> Failure {
@@ -119,260 +320,18 @@ impl Engine {
             Failure::new(Reason::NoConfiguration, message)
         }
     }
-
-    /// Picks the endpoint of the call's next attempt. An attempt must be released.
-    pub fn pick(&mut self, call: &mut Call, now: Instant, rng: &mut (impl Rng + ?Sized)) -> Pick {
-        let choice = match self.clusters.get(&call.record.target) {
-            Some(cluster) => cluster.choose(&call.avoid, now, rng),
-            None => Choice::Empty,
-        };
-        let (until, failure) = match choice {
-            Choice::Endpoint(endpoint, identity) => {
-                if let Some(cluster) = self.clusters.get_mut(&call.record.target) {
-                    cluster.started(&endpoint);
-                }
-                call.record.endpoint = Some(Arc::clone(&endpoint));
-                call.record.attempts += 1;
-                return Pick::Attempt(Attempt {
-                    endpoint,
-                    identity,
-                    previous_attempts: call.retry.previous_attempts(),
-                    fault: AttemptFault::default(),
-                    times_out_at: None,
-                    started: now,
-                    target: Arc::clone(&call.record.target),
-                });
-            }
-            Choice::LeftAlone(until) => {
-                let message = format!(
-                    "every endpoint of `{}` refuses connections",
-                    call.record.target
-                );
-                (Some(until), message)
-            }
-            Choice::Empty => {
-                let message = format!("`{}` has no healthy endpoint", call.record.target);
-                (None, message)
-            }
-        };
-        let give_up = *call.held_since.get_or_insert(now) + PATIENCE;
-        if now >= give_up {
-            let failure = Failure::new(Reason::NoHealthyEndpoint, failure);
-            return Pick::Fail(failed(call, call.last_failure.clone().unwrap_or(failure)));
-        }
-        Pick::Wait(until.map_or(give_up, |until| until.min(give_up)))
-    }
-
-    /// The attempt's stream is over, however it ended.
-    pub fn release(&mut self, attempt: Attempt) {
-        if let Some(cluster) = self.clusters.get_mut(&attempt.target) {
-            cluster.ended(&attempt.endpoint);
-        }
-    }
-
-    /// Takes the outcome of an attempt and says what is next.
-    pub fn attempt_ended(
-        &mut self,
-        call: &mut Call,
-        attempt: &Attempt,
-        outcome: &Outcome,
-        end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
-    ) -> Next {
-        self.account(attempt, outcome, end, rng);
-        match outcome {
-            Outcome::Headers => {
-                call.is_committed = true;
-                Next::Forward
-            }
-            Outcome::TrailersOnly { code, pushback } => self
-                .policy_retry(call, attempt, (*code, *pushback), end, rng)
-                .map_or(Next::Forward, Next::RetryAt),
-            Outcome::Broken(failure) => self.broken(call, attempt, failure.clone(), end, rng),
-            Outcome::TimedOut => {
-                let message = "no response headers came within the time of one attempt";
-                let failure = Failure::new(Reason::AttemptTimedOut, message);
-                self.broken(call, attempt, failure, end, rng)
-            }
-            Outcome::ConnectFailed(message) => {
-                let failure = Failure::new(Reason::UpstreamConnectFailed, message.clone());
-                self.transparent_retry(call, attempt, failure, end, rng)
-            }
-            Outcome::Unreached(message) => {
-                let failure = Failure::new(Reason::WorkloadUnreachable, message.clone());
-                self.transparent_retry(call, attempt, failure, end, rng)
-            }
-            Outcome::Refused(message) => {
-                let failure = Failure::new(Reason::UpstreamReset, message.clone());
-                self.transparent_retry(call, attempt, failure, end, rng)
-            }
-        }
-    }
-
-    fn broken(
-        &mut self,
-        call: &mut Call,
-        attempt: &Attempt,
-        failure: Failure,
-        end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
-    ) -> Next {
-        let status = (failure.code, Pushback::Absent);
-        self.policy_retry(call, attempt, status, end, rng)
-            .map_or_else(|| Next::Fail(failed(call, failure)), Next::RetryAt)
-    }
-
-    /// Takes a place for a connection to an endpoint of the attempt's target.
-    ///
-    /// # Errors
-    /// The answer to give where the circuit breaker is open.
-    pub fn connection(&mut self, attempt: &Attempt) -> Result<Slot, Failure> {
-        Ok(Slot {
-            target: Arc::clone(&attempt.target),
-            kind: SlotKind::Connection,
-        })
-    }
-
-    /// Takes a place among the calls that wait for a connection.
-    ///
-    /// # Errors
-    /// As [`Self::connection`].
-    pub fn pending(&mut self, attempt: &Attempt) -> Result<Slot, Failure> {
-        Ok(Slot {
-            target: Arc::clone(&attempt.target),
-            kind: SlotKind::Pending,
-        })
-    }
-
-    /// Gives a place back: the connection is closed, or the call waits no more.
-    pub fn free(&mut self, slot: Slot) {
-        match slot.kind {
-            SlotKind::Connection | SlotKind::Pending => {
-                debug_assert!(!slot.target.is_empty());
-            }
-        }
-    }
-
-    /// What the attempt's endpoint said of its load.
-    pub fn load_report(&mut self, attempt: &Attempt, report: LoadReport, now: Instant) {
-        let _ = (attempt, report, now);
-    }
-
-    fn account(
-        &mut self,
-        attempt: &Attempt,
-        outcome: &Outcome,
-        AttemptEnd { now, .. }: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
-    ) {
-        let Some(cluster) = self.clusters.get_mut(&attempt.target) else {
-            return;
-        };
-        let endpoint = &attempt.endpoint;
-        let latency = now.saturating_duration_since(attempt.started);
-        match outcome {
-            Outcome::TrailersOnly { code, .. } if *code == code::UNAVAILABLE => {
-                cluster.failed(endpoint, now);
-            }
-            Outcome::Headers | Outcome::TrailersOnly { .. } => {
-                cluster.answered(endpoint, latency, now);
-            }
-            Outcome::ConnectFailed(_) | Outcome::Unreached(_) => {
-                cluster.refused(endpoint, now, rng);
-                cluster.failed(endpoint, now);
-            }
-            // A connection that closes in good order or is full says nothing about the endpoint's health.
-            Outcome::Refused(_) => {}
-            Outcome::Broken(failure) if failure.reason == Reason::TooManyStreams => {}
-            Outcome::Broken(_) | Outcome::TimedOut => {
-                cluster.failed(endpoint, now);
-            }
-        }
-    }
-
-    fn policy_retry(
-        &mut self,
-        call: &mut Call,
-        attempt: &Attempt,
-        (status, pushback): (i32, Pushback),
-        end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
-    ) -> Option<Instant> {
-        let cluster = self.clusters.get_mut(&call.record.target);
-        let budget = cluster.and_then(|cluster| cluster.budget.as_mut());
-        let wait = call
-            .retry
-            .after_failure(status, pushback, end.is_replayable, budget, rng)?;
-        let at = end.now + wait;
-        // A retry that would begin after the deadline only hides the failure it had.
-        if call.deadline.has_passed(at) {
-            return None;
-        }
-        call.avoid.push(attempt.endpoint.address);
-        Some(at)
-    }
-
-    /// The attempt reached no workload: each other endpoint is tried at once, then all again with
-    /// backoff, as long as [`PATIENCE`] and the deadline last.
-    fn transparent_retry(
-        &mut self,
-        call: &mut Call,
-        attempt: &Attempt,
-        failure: Failure,
-        end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
-    ) -> Next {
-        call.last_failure = Some(failure.clone());
-        call.record.attempts = call.record.attempts.saturating_sub(1);
-        let now = end.now;
-        let give_up = *call.held_since.get_or_insert(now) + PATIENCE;
-        call.avoid.push(attempt.endpoint.address);
-        let has_other = self
-            .clusters
-            .get(&call.record.target)
-            .is_some_and(|cluster| cluster.has_other(&call.avoid, now));
-        let at = if has_other {
-            now
-        } else {
-            call.avoid.clear();
-            call.rounds += 1;
-            let (initial, max) = (
-                backoff::ConnectBackoff::INITIAL,
-                backoff::ConnectBackoff::MAX,
-            );
-            now + backoff::exponential(initial, 2000, max, call.rounds, rng)
-        };
-        if !end.is_replayable || at > give_up || call.deadline.has_passed(at) {
-            return Next::Fail(failed(call, failure));
-        }
-        call.record.transparent_retries += 1;
-        Next::RetryAt(at)
-    }
-
-    /// The call is over with `status`. `broken`: its stream broke instead of ending with trailers. What
-    /// the attempts before a stream came to is accounted for already. A second time changes nothing.
-    pub fn finished(&mut self, call: &mut Call, status: i32, broken: bool, now: Instant) {
-        if std::mem::replace(&mut call.is_over, true) {
-            return;
-        }
-        let Some(cluster) = self.clusters.get_mut(&call.record.target) else {
-            return;
-        };
-        let endpoint = call.record.endpoint.as_ref().filter(|_| broken);
-        if let Some(endpoint) = endpoint.filter(|_| call.is_committed) {
-            cluster.failed(endpoint, now);
-        }
-        if let Some(budget) = &mut cluster.budget {
-            if status == code::OK {
-                budget.succeeded();
-            } else if call.is_committed && call.retry.is_retryable(status) {
-                budget.failed();
-            }
-        }
-    }
 }
 
-fn failed(call: &mut Call, failure: Failure) -> Failure {
-    call.record.reason = failure.reason;
-    failure
+/// Does to the call what its route asks for.
+fn follow(call: &mut Call, route: Arc<Route>, is_safe: bool, rng: &mut (impl Rng + ?Sized)) {
+    call.record.route = Some(Arc::clone(&route.name));
+    call.request_headers = Arc::clone(&route.request_headers);
+    call.response_headers = Arc::clone(&route.response_headers);
+    // A copy of a call that changes something would change it twice.
+    for mirror in route.mirrors.iter().filter(|_| is_safe) {
+        if fault::is_within(mirror.share_per_100_000, rng) {
+            call.copies.push(mirror.backend.clone());
+        }
+    }
+    call.route = Some(route);
 }

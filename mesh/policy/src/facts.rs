@@ -32,6 +32,12 @@ impl Headers for [(&str, &str)] {
     }
 }
 
+impl<H: Headers + ?Sized> Headers for &H {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        (**self).get(name)
+    }
+}
+
 /// The facts of a request that outbound decisions depend on.
 #[derive(Clone, Copy)]
 pub struct RequestFacts<'a> {

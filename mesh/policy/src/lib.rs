@@ -19,24 +19,33 @@
 pub mod authorize;
 pub mod backoff;
 pub mod balance;
+mod breaker;
 mod call;
 mod cluster;
 pub mod code;
 pub mod deadline;
 mod engine;
 mod facts;
+mod fault;
+mod health;
+mod hedge;
 mod inbound;
+mod matcher;
 pub mod outlier;
+mod reason;
 pub mod record;
+mod resolve;
 pub mod retry;
+mod slab;
 
 pub use crate::{
     authorize::{Decision, authorize},
     call::{Attempt, AttemptEnd, AttemptFault, Call, LoadReport, Next, Outcome, Pick, Slot},
-    engine::Engine,
+    engine::{ClusterStatus, EndpointStatus, Engine, Options},
     facts::{Headers, InboundFacts, NoHeaders, RequestFacts},
+    health::Probe,
     inbound::{Admission, InboundEngine, RateLimitStatus, Refusal, RetryAdvice},
-    record::{DecisionRecord, Failure, Reason},
+    record::{DecisionId, DecisionRecord, Failure, Reason},
 };
 
 /// How many bytes of a request are kept for a retry. A longer request is sent once.

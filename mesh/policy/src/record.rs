@@ -4,108 +4,8 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use weft_model::dataplane::{Endpoint, MethodMatch};
 
-use crate::code;
-
-/// Why a call ended the way it did, as in `google.rpc.ErrorInfo.reason` (domain `weft.mesh`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The workload's own answer, whatever its status, or none yet.
-    #[default]
-    Answered,
-    /// The mesh file has no service of that authority.
-    UnknownService,
-    /// No configuration has come from the control plane yet.
-    NoConfiguration,
-    /// No certificate has come from the control plane yet.
-    NoIdentity,
-    /// The service has no endpoint that takes calls.
-    NoHealthyEndpoint,
-    /// No connection to an endpoint, or its identity was not the expected one.
-    UpstreamConnectFailed,
-    /// The connection or the stream broke after the request was sent.
-    UpstreamReset,
-    /// One attempt's time passed without response headers.
-    AttemptTimedOut,
-    /// A circuit breaker is open: too many connections, waiting calls or calls.
-    CircuitBreakerOpen,
-    /// A rate limit of the workload is exhausted.
-    RateLimited,
-    /// The workload has all it can carry, and others matter more.
-    Overloaded,
-    /// The mesh file asks for this failure.
-    FaultInjected,
-    /// The endpoint's answer was no valid gRPC response.
-    UpstreamProtocolError,
-    /// All connections to the endpoint are full.
-    TooManyStreams,
-    /// The deadline passed.
-    DeadlineExceeded,
-    /// No caller rule allows it.
-    CallerNotAllowed,
-    /// The sidecar cannot reach the workload beside it.
-    WorkloadUnreachable,
-    /// The request is not one a gRPC client sends.
-    BadRequest,
-    /// The caller went away.
-    Cancelled,
-}
-
-impl Reason {
-    /// The name on the wire, `NO_HEALTHY_ENDPOINT`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "ANSWERED",
-            Self::UnknownService => "UNKNOWN_SERVICE",
-            Self::NoConfiguration => "NO_CONFIGURATION",
-            Self::NoIdentity => "NO_IDENTITY",
-            Self::NoHealthyEndpoint => "NO_HEALTHY_ENDPOINT",
-            Self::UpstreamConnectFailed => "UPSTREAM_CONNECT_FAILED",
-            Self::UpstreamReset => "UPSTREAM_RESET",
-            Self::AttemptTimedOut => "ATTEMPT_TIMED_OUT",
-            Self::CircuitBreakerOpen => "CIRCUIT_BREAKER_OPEN",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::Overloaded => "OVERLOADED",
-            Self::FaultInjected => "FAULT_INJECTED",
-            Self::UpstreamProtocolError => "UPSTREAM_PROTOCOL_ERROR",
-            Self::TooManyStreams => "TOO_MANY_STREAMS",
-            Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
-            Self::CallerNotAllowed => "CALLER_NOT_ALLOWED",
-            Self::WorkloadUnreachable => "WORKLOAD_UNREACHABLE",
-            Self::BadRequest => "BAD_REQUEST",
-            Self::Cancelled => "CANCELLED",
-        }
-    }
-
-    /// The status code that goes with it.
-    pub fn code(self) -> i32 {
-        match self {
-            Self::Answered => code::OK,
-            Self::UnknownService => code::UNIMPLEMENTED,
-            Self::NoConfiguration
-            | Self::NoIdentity
-            | Self::NoHealthyEndpoint
-            | Self::UpstreamConnectFailed
-            | Self::UpstreamReset
-            | Self::AttemptTimedOut
-            | Self::CircuitBreakerOpen
-            | Self::Overloaded
-            | Self::FaultInjected
-            | Self::WorkloadUnreachable => code::UNAVAILABLE,
-            Self::TooManyStreams | Self::RateLimited => code::RESOURCE_EXHAUSTED,
-            Self::DeadlineExceeded => code::DEADLINE_EXCEEDED,
-            Self::CallerNotAllowed => code::PERMISSION_DENIED,
-            Self::UpstreamProtocolError => code::INTERNAL,
-            Self::BadRequest => code::INVALID_ARGUMENT,
-            Self::Cancelled => code::CANCELLED,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use crate::reason::Reason;
+use crate::retry::RetryStop;
 
 /// A call the data plane itself answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,9 +30,59 @@ impl Failure {
     }
 }
 
+/// The number of a decision, for logs and error details: unique in one process, and between processes
+/// as far as their numbers ([`crate::Options::process`]) are. Printed in hexadecimal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DecisionId {
+    process: u32,
+    count: u64,
+}
+
+impl DecisionId {
+    /// The ids of one process begin here.
+    pub fn first(process: u32) -> Self {
+        Self { process, count: 0 }
+    }
+
+    /// Moves on to the next id, and returns it.
+    pub(crate) fn next(&mut self) -> Self {
+        self.count = self.count.wrapping_add(1);
+        *self
+    }
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}{:08x}", self.process, self.count)
+    }
+}
+
+/// An attempt that failed before the call's answer was known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// Where it went.
+    pub endpoint: Arc<Endpoint>,
+    /// What came of it. [`Reason::Answered`]: the endpoint itself answered `code`.
+    pub reason: Reason,
+    /// Its status code.
+    pub code: i32,
+}
+
+impl fmt::Display for FailedAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self.reason {
+            Reason::Answered => crate::code::name(self.code),
+            reason => reason.as_str(),
+        };
+        write!(f, "{}: {why}", self.endpoint.instance)
+    }
+}
+
 /// What was decided about one call. Logs, metrics and error details all read it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DecisionRecord {
+    /// Which decision this is.
+    pub id: DecisionId,
     /// The authority that was called, `payments:7070`.
     pub target: Arc<str>,
     /// The path, `/sockshop.payments.v1.PaymentService/Authorize`.
@@ -142,17 +92,32 @@ pub struct DecisionRecord {
     /// The method rule that applied: `sockshop.payments.v1.PaymentService/Authorize`, a service, `*`,
     /// or `none`; inbound, the caller rule.
     pub rule: Arc<str>,
+    /// The route rule that applied, by name or place. `None`: the target has none that matches.
+    pub route: Option<Arc<str>>,
+    /// Where the route sent the call, if not to [`Self::target`]: `payments-v2:7070`.
+    pub backend: Option<Arc<str>>,
+    /// The subset of the backend's endpoints that the route asks for.
+    pub subset: Option<Arc<str>>,
     /// The endpoint of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
     /// Attempts that may have reached a workload, the first included.
     pub attempts: u32,
+    /// How many of [`Self::attempts`] were hedges: begun while another was under way.
+    pub hedges: u32,
     /// Attempts that provably reached no workload and were sent elsewhere.
     pub transparent_retries: u32,
+    /// The attempts that failed before the last one, at most [`Self::MOST_FAILURES`].
+    pub failures: Vec<FailedAttempt>,
+    /// Why a failure was not followed by a further attempt.
+    pub retry_stop: Option<RetryStop>,
     /// Why the call ended this way.
     pub reason: Reason,
 }
 
 impl DecisionRecord {
+    /// How many failed attempts are remembered.
+    pub const MOST_FAILURES: usize = 8;
+
     /// The last endpoint's workload name, or `-`.
     pub fn instance(&self) -> &str {
         self.endpoint
@@ -165,20 +130,50 @@ impl DecisionRecord {
         self.endpoint.as_ref().map(|endpoint| endpoint.address)
     }
 
+    /// Attempts that were repetitions by policy: neither the first nor a hedge.
+    pub fn retries(&self) -> u32 {
+        self.attempts.saturating_sub(1 + self.hedges)
+    }
+
+    pub(crate) fn attempt_failed(&mut self, endpoint: &Arc<Endpoint>, reason: Reason, code: i32) {
+        if self.failures.len() < Self::MOST_FAILURES {
+            self.failures.push(FailedAttempt {
+                endpoint: Arc::clone(endpoint),
+                reason,
+                code,
+            });
+        }
+    }
+
     /// The facts of the record, as error details carry them.
     pub fn facts(&self) -> Vec<(&'static str, String)> {
         let mut facts = vec![
+            ("decision", self.id.to_string()),
             ("target", self.target.to_string()),
             ("method", self.method.to_string()),
             ("rule", self.rule.to_string()),
         ];
+        let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+        add("route", self.route.as_ref().map(ToString::to_string));
+        add("backend", self.backend.as_ref().map(ToString::to_string));
+        add("subset", self.subset.as_ref().map(ToString::to_string));
         match &self.caller {
-            Some(caller) => facts.push(("caller", caller.to_string())),
-            None => facts.push(("attempts", self.attempts.to_string())),
+            Some(caller) => add("caller", Some(caller.to_string())),
+            None => add("attempts", Some(self.attempts.to_string())),
         }
-        if let Some(endpoint) = &self.endpoint {
-            facts.push(("endpoint", endpoint.instance.clone()));
+        let endpoint = self.endpoint.as_ref();
+        add(
+            "endpoint",
+            endpoint.map(|endpoint| endpoint.instance.clone()),
+        );
+        if !self.failures.is_empty() {
+            let failures: Vec<String> = self.failures.iter().map(ToString::to_string).collect();
+            add("failures", Some(failures.join(", ")));
         }
+        add(
+            "notRetried",
+            self.retry_stop.map(|stop| stop.as_str().to_owned()),
+        );
         facts
     }
 }

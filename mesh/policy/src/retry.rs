@@ -6,12 +6,16 @@
 //! *transparent* retry repeats an attempt that provably reached no workload; it is safe for every
 //! method and limited by [`crate::PATIENCE`] (see the engine).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
 use weft_model::dataplane::{RetryPolicy, RetryThrottling};
 
-use crate::{backoff, code};
+use crate::backoff;
+
+mod marks;
+
+pub use marks::{RetryMarks, trace_id};
 
 /// gRFC A6 caps `maxAttempts` at five, whatever is configured.
 pub const MOST_ATTEMPTS: u32 = 5;
@@ -41,6 +45,52 @@ impl Pushback {
     }
 }
 
+/// Why a failed attempt is not followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RetryStop {
+    /// The method has no policy, or the hop before this one repeats calls.
+    NoPolicy,
+    /// The policy does not repeat this status.
+    NotRetryable,
+    /// The request was too long to be kept.
+    NotReplayable,
+    /// All attempts the policy allows were made.
+    Attempts,
+    /// Half or fewer of the target's retry tokens are left.
+    Tokens,
+    /// Too many retries are under way at the target.
+    Budget,
+    /// The answer says not to.
+    Pushback,
+    /// It would begin after the deadline.
+    Deadline,
+}
+
+impl RetryStop {
+    /// The name in logs and error details, `TOKENS`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoPolicy => "NO_POLICY",
+            Self::NotRetryable => "NOT_RETRYABLE",
+            Self::NotReplayable => "NOT_REPLAYABLE",
+            Self::Attempts => "ATTEMPTS",
+            Self::Tokens => "TOKENS",
+            Self::Budget => "BUDGET",
+            Self::Pushback => "PUSHBACK",
+            Self::Deadline => "DEADLINE",
+        }
+    }
+
+    /// Whether this hop has done what retries can do, so that a hop before it that repeated the call
+    /// would only multiply the load (SRE book: retry at one layer).
+    pub(crate) fn is_spent(self) -> bool {
+        matches!(
+            self,
+            Self::Attempts | Self::Tokens | Self::Budget | Self::Pushback
+        )
+    }
+}
+
 /// The retry budget of one target: a bucket of tokens shared by all its methods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryBudget {
@@ -50,6 +100,17 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
+    /// What a target has that configures none: no retry is without a budget.
+    pub const DEFAULT: RetryThrottling = RetryThrottling {
+        max_tokens: 100,
+        token_ratio_permille: 100,
+    };
+
+    /// Tokens left, in thousandths.
+    pub fn millitokens(&self) -> u64 {
+        self.tokens
+    }
+
     /// A full bucket.
     pub fn new(settings: RetryThrottling) -> Self {
         let tokens = u64::from(settings.max_tokens) * 1000;
@@ -82,7 +143,7 @@ impl RetryBudget {
 /// The policy retries of one call.
 #[derive(Clone, Debug, Default)]
 pub struct RetryState {
-    policy: Option<RetryPolicy>,
+    policy: Option<Arc<RetryPolicy>>,
     /// Attempts that ended and may have been seen, the first included.
     ended: u32,
     /// Retries since the call began or the last pushback, which starts the backoff anew.
@@ -92,7 +153,7 @@ pub struct RetryState {
 impl RetryState {
     /// The state before the first attempt. `policy` is `None` where the method has none, or where the
     /// hop before this one repeats calls already: only the hop nearest the caller does.
-    pub fn new(policy: Option<RetryPolicy>) -> Self {
+    pub fn new(policy: Option<Arc<RetryPolicy>>) -> Self {
         Self {
             policy,
             ended: 0,
@@ -112,52 +173,60 @@ impl RetryState {
             .is_some_and(|policy| policy.retryable_status_codes.contains(&status))
     }
 
-    /// An attempt ended with `status` before response headers were forwarded. Returns how long to
-    /// wait before the next one, or `None` where this one's answer is final. Takes its token from the
-    /// budget either way.
+    /// How long one attempt may take until its response headers.
+    pub(crate) fn per_attempt_timeout(&self) -> Option<Duration> {
+        self.policy.as_ref()?.per_attempt_timeout
+    }
+
+    /// An attempt ended with `status`, not OK, before response headers were forwarded. Returns how long
+    /// to wait before the next one. Takes its token from the budget either way.
+    ///
+    /// # Errors
+    /// Why this one's answer is final.
     pub fn after_failure(
         &mut self,
         status: i32,
         pushback: Pushback,
         replayable: bool,
-        budget: Option<&mut RetryBudget>,
+        budget: &mut RetryBudget,
         rng: &mut (impl Rng + ?Sized),
-    ) -> Option<Duration> {
+    ) -> Result<Duration, RetryStop> {
         self.ended += 1;
-        if status == code::OK {
-            return None;
-        }
-        let retryable = self.is_retryable(status);
-        let policy = self.policy.as_ref()?;
-        if let Some(budget) = budget {
-            if retryable || pushback == Pushback::Stop {
-                budget.failed();
-            }
-            if !budget.allows() {
-                return None;
-            }
+        let Some(policy) = &self.policy else {
+            return Err(match pushback {
+                Pushback::Stop => RetryStop::Pushback,
+                _ => RetryStop::NoPolicy,
+            });
+        };
+        let retryable = policy.retryable_status_codes.contains(&status);
+        if retryable || pushback == Pushback::Stop {
+            budget.failed();
         }
         let most = policy.max_attempts.min(MOST_ATTEMPTS);
-        if !retryable || !replayable || self.ended >= most {
-            return None;
-        }
-        match pushback {
-            Pushback::Stop => None,
-            Pushback::Wait(wait) => {
-                self.since_pushback = 0;
-                Some(wait)
-            }
-            Pushback::Absent => {
-                self.since_pushback += 1;
-                Some(backoff::exponential(
-                    policy.initial_backoff,
-                    policy.backoff_multiplier_permille,
-                    policy.max_backoff,
-                    self.since_pushback,
-                    rng,
-                ))
-            }
-        }
+        let stop = if pushback == Pushback::Stop {
+            RetryStop::Pushback
+        } else if self.ended >= most {
+            RetryStop::Attempts
+        } else if !retryable {
+            RetryStop::NotRetryable
+        } else if !replayable {
+            RetryStop::NotReplayable
+        } else if !budget.allows() {
+            RetryStop::Tokens
+        } else if let Pushback::Wait(wait) = pushback {
+            self.since_pushback = 0;
+            return Ok(wait);
+        } else {
+            self.since_pushback += 1;
+            return Ok(backoff::exponential(
+                policy.initial_backoff,
+                policy.backoff_multiplier_permille,
+                policy.max_backoff,
+                self.since_pushback,
+                rng,
+            ));
+        };
+        Err(stop)
     }
 }
 
@@ -166,24 +235,29 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+    use crate::code;
 
-    fn policy(max_attempts: u32) -> RetryPolicy {
-        RetryPolicy {
+    fn policy(max_attempts: u32) -> Arc<RetryPolicy> {
+        Arc::new(RetryPolicy {
             max_attempts,
             initial_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_millis(1000),
             backoff_multiplier_permille: 2000,
             retryable_status_codes: vec![code::UNAVAILABLE],
             per_attempt_timeout: None,
-        }
+        })
+    }
+
+    fn budget() -> RetryBudget {
+        RetryBudget::new(RetryBudget::DEFAULT)
     }
 
     fn rng() -> StdRng {
         StdRng::seed_from_u64(3)
     }
 
-    fn fail(state: &mut RetryState, status: i32) -> Option<Duration> {
-        state.after_failure(status, Pushback::Absent, true, None, &mut rng())
+    fn fail(state: &mut RetryState, status: i32) -> Result<Duration, RetryStop> {
+        state.after_failure(status, Pushback::Absent, true, &mut budget(), &mut rng())
     }
 
     #[test]
@@ -193,18 +267,25 @@ mod tests {
         let second = fail(&mut state, code::UNAVAILABLE).expect("third attempt");
         assert!(first < second);
         assert_eq!(state.previous_attempts(), 2);
-        assert_eq!(fail(&mut state, code::UNAVAILABLE), None);
+        assert_eq!(
+            fail(&mut state, code::UNAVAILABLE),
+            Err(RetryStop::Attempts)
+        );
 
         let mut state = RetryState::new(Some(policy(3)));
-        assert_eq!(fail(&mut state, code::INTERNAL), None);
+        assert_eq!(
+            fail(&mut state, code::INTERNAL),
+            Err(RetryStop::NotRetryable)
+        );
     }
 
     #[test]
     fn no_policy_no_retry_and_five_attempts_at_most() {
-        assert_eq!(fail(&mut RetryState::new(None), code::UNAVAILABLE), None);
+        let mut none = RetryState::new(None);
+        assert_eq!(fail(&mut none, code::UNAVAILABLE), Err(RetryStop::NoPolicy));
         let mut state = RetryState::new(Some(policy(50)));
         let retries = (0..50)
-            .take_while(|_| fail(&mut state, code::UNAVAILABLE).is_some())
+            .take_while(|_| fail(&mut state, code::UNAVAILABLE).is_ok())
             .count();
         assert_eq!(retries, 4);
     }
@@ -212,9 +293,9 @@ mod tests {
     #[test]
     fn a_body_that_cannot_be_sent_again_ends_it() {
         let mut state = RetryState::new(Some(policy(3)));
-        let wait =
-            state.after_failure(code::UNAVAILABLE, Pushback::Absent, false, None, &mut rng());
-        assert_eq!(wait, None);
+        let (status, pushback) = (code::UNAVAILABLE, Pushback::Absent);
+        let wait = state.after_failure(status, pushback, false, &mut budget(), &mut rng());
+        assert_eq!(wait, Err(RetryStop::NotReplayable));
     }
 
     #[test]
@@ -222,13 +303,13 @@ mod tests {
         let mut state = RetryState::new(Some(policy(4)));
         let ask = |state: &mut RetryState, value| {
             let pushback = Pushback::parse(Some(value));
-            state.after_failure(code::UNAVAILABLE, pushback, true, None, &mut rng())
+            state.after_failure(code::UNAVAILABLE, pushback, true, &mut budget(), &mut rng())
         };
-        assert_eq!(ask(&mut state, "1234"), Some(Duration::from_millis(1234)));
-        assert_eq!(ask(&mut state, "0"), Some(Duration::ZERO));
-        assert_eq!(ask(&mut state, "-1"), None);
+        assert_eq!(ask(&mut state, "1234"), Ok(Duration::from_millis(1234)));
+        assert_eq!(ask(&mut state, "0"), Ok(Duration::ZERO));
+        assert_eq!(ask(&mut state, "-1"), Err(RetryStop::Pushback));
         let mut state = RetryState::new(Some(policy(4)));
-        assert_eq!(ask(&mut state, "soon"), None);
+        assert_eq!(ask(&mut state, "soon"), Err(RetryStop::Pushback));
     }
 
     #[test]
@@ -246,10 +327,10 @@ mod tests {
                 code::UNAVAILABLE,
                 Pushback::Absent,
                 true,
-                Some(&mut budget),
+                &mut budget,
                 &mut rng(),
             );
-            if wait.is_some() {
+            if wait.is_ok() {
                 attempts += 1;
                 budget.failed();
             }

@@ -1,151 +1,11 @@
-//! Whole calls through the engine, in virtual time.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! Whole calls: rules, deadlines, retries, and endpoints that fail.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
-use rand::{SeedableRng, rngs::StdRng};
-use weft_model::dataplane::{
-    Endpoint, MethodMatch, MethodRule, OutlierDetection, RetryPolicy, RetryThrottling, Snapshot,
-    Target,
-};
-use weft_policy::{
-    Attempt, AttemptEnd, Call, Engine, Failure, Next, Outcome, PATIENCE, Pick, Reason,
-    RequestFacts, code, retry::Pushback,
-};
+use weft_model::dataplane::{Endpoint, RetryThrottling};
+use weft_policy::{Engine, Failure, Next, Outcome, PATIENCE, Pick, Reason, RequestFacts, code};
 
-const AUTHORITY: &str = "carts:7070";
-
-struct World {
-    engine: Engine,
-    now: Instant,
-    rng: StdRng,
-}
-
-fn endpoint(n: u16) -> Endpoint {
-    let address = SocketAddr::from(([127, 0, 0, 1], n));
-    Endpoint::new(address, format!("carts-{n}"))
-}
-
-fn target(endpoints: u16) -> Target {
-    let retry_policy = RetryPolicy {
-        max_attempts: 3,
-        initial_backoff: Duration::from_millis(100),
-        max_backoff: Duration::from_secs(1),
-        backoff_multiplier_permille: 2000,
-        retryable_status_codes: vec![code::UNAVAILABLE],
-        per_attempt_timeout: None,
-    };
-    let rule = |method: Option<&str>, timeout, retry_policy| MethodRule {
-        matches: MethodMatch {
-            service: method.map(|_| "a.Carts".to_owned()),
-            method: method.map(str::to_owned),
-        },
-        timeout: Some(Duration::from_secs(timeout)),
-        retry_policy,
-        ..MethodRule::default()
-    };
-    Target {
-        authority: AUTHORITY.to_owned(),
-        service: "carts".to_owned(),
-        identity: "spiffe://a/ns/b/sa/carts".to_owned(),
-        methods: vec![
-            rule(Some("Get"), 2, Some(retry_policy)),
-            rule(None, 5, None),
-        ],
-        retry_throttling: None,
-        outlier_detection: Some(OutlierDetection {
-            consecutive_errors: Some(3),
-            base_ejection_time: Duration::from_secs(30),
-            max_ejection_percent: 50,
-            ..OutlierDetection::default()
-        }),
-        endpoints: (1..=endpoints).map(endpoint).collect(),
-        ..Target::default()
-    }
-}
-
-impl World {
-    fn new(endpoints: u16) -> Self {
-        let mut world = Self {
-            engine: Engine::default(),
-            now: Instant::now(),
-            rng: StdRng::seed_from_u64(42),
-        };
-        world.set(endpoints);
-        world
-    }
-
-    fn set(&mut self, endpoints: u16) {
-        let targets = [(AUTHORITY.to_owned(), target(endpoints))];
-        self.engine.update(&Snapshot {
-            targets: targets.into(),
-            inbound: None,
-        });
-    }
-
-    fn call(&mut self, method: &str) -> Call {
-        let path = format!("/a.Carts/{method}");
-        let facts = RequestFacts {
-            authority: AUTHORITY,
-            path: &path,
-            ..RequestFacts::default()
-        };
-        self.engine.admit(facts, self.now, &mut self.rng).unwrap()
-    }
-
-    fn picked(&mut self, call: &mut Call) -> Attempt {
-        match self.engine.pick(call, self.now, &mut self.rng) {
-            Pick::Attempt(attempt) => attempt,
-            other => panic!("no endpoint: {other:?}"),
-        }
-    }
-
-    fn end(&mut self, call: &mut Call, attempt: Attempt, outcome: &Outcome) -> Next {
-        let end = AttemptEnd {
-            is_replayable: true,
-            now: self.now,
-        };
-        let next = self
-            .engine
-            .attempt_ended(call, &attempt, outcome, end, &mut self.rng);
-        self.engine.release(attempt);
-        next
-    }
-
-    /// One whole call, each attempt ended by `outcome`; what it came to, and how long it took.
-    fn run(
-        &mut self,
-        method: &str,
-        outcome: impl Fn(&Endpoint) -> Outcome,
-    ) -> (Call, Option<Failure>) {
-        let mut call = self.call(method);
-        loop {
-            match self.engine.pick(&mut call, self.now, &mut self.rng) {
-                Pick::Fail(failure) => return (call, Some(failure)),
-                Pick::Wait(until) => self.now = until,
-                Pick::Attempt(attempt) => {
-                    let outcome = outcome(&attempt.endpoint);
-                    match self.end(&mut call, attempt, &outcome) {
-                        Next::Forward | Next::Await => return (call, None),
-                        Next::Fail(failure) => return (call, Some(failure)),
-                        Next::RetryAt(at) => self.now = self.now.max(at),
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn unavailable() -> Outcome {
-    Outcome::TrailersOnly {
-        code: code::UNAVAILABLE,
-        pushback: Pushback::Absent,
-    }
-}
+use crate::world::{AUTHORITY, World, target, unavailable};
 
 #[test]
 fn the_first_rule_that_matches_gives_deadline_and_name() {
@@ -323,11 +183,7 @@ fn throttled(world: &mut World, max_tokens: u32) {
         token_ratio_permille: 0,
     });
     throttled.outlier_detection = None;
-    let targets = [(AUTHORITY.to_owned(), throttled)];
-    world.engine.update(&Snapshot {
-        targets: targets.into(),
-        inbound: None,
-    });
+    world.configure([throttled]);
 }
 
 #[test]
