@@ -1,6 +1,6 @@
 //! One call from its first byte to its response headers: admit, race attempts, forward.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, header, request};
 use hyper::body::Incoming;
@@ -118,6 +118,8 @@ impl Ending {
             call,
             span: Span::current(),
             started,
+            idle: Duration::ZERO,
+            hedges: 0,
             is_copy: false,
             winner: None,
             is_over: false,

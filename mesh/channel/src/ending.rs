@@ -1,24 +1,27 @@
 //! How a call ends: once, whichever way, with its accounts, metrics and log line.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use tokio::time::Instant;
 use tracing::{Span, debug, warn};
 use weft_policy::{Call, Failure, Reason, code};
+use weft_runtime::metrics::calls::ClientLabels;
 
-use crate::{
-    Inner, in_flight::InFlight, metrics::MethodLabels, replay::Replay, response::CallEnd, status,
-};
+use crate::{Inner, in_flight::InFlight, replay::Replay, response::CallEnd, status};
 
 /// A call under way. Dropped before it is answered or failed, the call was cancelled by its caller.
 pub(crate) struct Ending {
     pub(crate) inner: Arc<Inner>,
     pub(crate) call: Call,
     pub(crate) replay: Replay,
-    pub(crate) labels: MethodLabels,
+    pub(crate) labels: ClientLabels,
     pub(crate) span: Span,
     pub(crate) started: Instant,
+    /// How long no attempt was under way since the first had begun.
+    pub(crate) idle: Duration,
+    /// Attempts begun beside others.
+    pub(crate) hedges: u32,
     /// A copy of another call's request, of which nobody sees the answer.
     pub(crate) is_copy: bool,
     /// The attempt whose answer is the call's.
@@ -43,16 +46,18 @@ impl Ending {
         engine.finished(&mut self.call, status, broken, now.into_std());
         drop(engine);
         let took = now.saturating_duration_since(self.started);
-        let record = &self.call.record;
-        let (attempts, transparent) = (record.attempts, record.transparent_retries);
-        self.inner
-            .metrics
-            .call_ended(&self.labels, status, took, attempts, transparent);
+        self.inner.metrics.call_ended(
+            &self.labels,
+            &self.call.record,
+            (status, took),
+            (self.hedges, self.idle),
+            (&self.inner.source, self.inner.is_mutual),
+        );
         self.log(status, message, took);
         self.winner = None;
     }
 
-    fn log(&self, status: i32, message: &str, took: std::time::Duration) {
+    fn log(&self, status: i32, message: &str, took: Duration) {
         let _entered = self.span.enter();
         let record = &self.call.record;
         let status_name = code::name(status);
@@ -64,6 +69,7 @@ impl Ending {
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 $level!(
+                    target: "weft::access",
                     authority = &*record.target,
                     method = &*record.method,
                     rule = &*record.rule,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 use weft_policy::{Attempt, Failure, Slot, code};
+use weft_runtime::metrics::calls::ClientLabels;
 
 use crate::{
     Inner, headers, load,
-    metrics::MethodLabels,
     pool::{Breaker, Place},
     replay::{AttemptBody, Replay},
 };
@@ -19,7 +19,7 @@ pub(crate) struct InFlight {
     inner: Arc<Inner>,
     /// Taken when it is dropped.
     attempt: Option<Attempt>,
-    labels: MethodLabels,
+    labels: ClientLabels,
     replay: Replay,
     /// The attempt's number among the call's.
     number: u32,
@@ -31,7 +31,7 @@ impl InFlight {
     pub(crate) fn new(
         inner: Arc<Inner>,
         attempt: Attempt,
-        labels: MethodLabels,
+        labels: ClientLabels,
         replay: Replay,
     ) -> (Self, AttemptBody) {
         inner.metrics.attempt_started(&labels);

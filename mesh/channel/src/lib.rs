@@ -41,7 +41,7 @@ use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
-use weft_identity::Identity;
+use weft_identity::{Identity, SpiffeId};
 use weft_model::dataplane::Snapshot;
 use weft_policy::Engine;
 use weft_runtime::metrics::Metrics;
@@ -73,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) replay_quota: Arc<AtomicUsize>,
     /// Endpoints must prove who they are.
     pub(crate) is_mutual: bool,
+    /// The service account that calls, for metrics.
+    pub(crate) source: Arc<str>,
     /// Room for copies of requests.
     pub(crate) copies: Arc<Semaphore>,
     pub(crate) tasks: TaskTracker,
@@ -94,6 +96,7 @@ impl Channel {
         let inner = Arc::new(Inner {
             engine: Mutex::default(),
             is_mutual: identity.is_some(),
+            source: account(identity.as_deref()),
             pool: Pool::new(identity, tasks.clone()),
             metrics: ChannelMetrics::register(metrics),
             updated: watch::Sender::new(()),
@@ -151,8 +154,15 @@ impl Inner {
             })
             .collect();
         self.pool.keep(&wanted);
+        self.metrics.methods.update(snapshot);
         self.updated.send_replace(());
     }
+}
+
+fn account(identity: Option<&Identity>) -> Arc<str> {
+    let id = identity.map(Identity::id);
+    let account = id.as_ref().and_then(SpiffeId::service_account);
+    account.unwrap_or("unknown").into()
 }
 
 async fn follow(

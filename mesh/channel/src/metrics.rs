@@ -1,14 +1,19 @@
-//! Metrics under gRPC's names (gRFC A66), with bounded labels.
+//! What is counted about calls, under the names of [`weft_runtime::metrics::calls`].
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
-
-use parking_lot::Mutex;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
 };
-use weft_policy::code;
-use weft_runtime::metrics::{CALL_SECONDS, Metrics};
+
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::metrics::{counter::Counter, family::Family};
+use weft_model::dataplane::Snapshot;
+use weft_policy::{DecisionRecord, code};
+use weft_runtime::metrics::{
+    Metrics,
+    calls::{self, ClientLabels, ClientStatusLabels, Histograms, IstioLabels, OTHER, Reporter},
+};
 
 /// Methods beyond this many are counted as `other`: paths come from callers, memory is ours.
 const MOST_METHODS: usize = 256;
@@ -27,7 +32,7 @@ impl Methods {
             return Arc::clone(label);
         }
         if known.len() >= MOST_METHODS {
-            return "other".into();
+            return OTHER.into();
         }
         let label: Arc<str> = method.into();
         known.insert(Arc::clone(&label));
@@ -35,116 +40,137 @@ impl Methods {
     }
 }
 
-/// Which method of which target.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct MethodLabels {
-    grpc_method: Arc<str>,
-    grpc_target: Arc<str>,
+/// The labels of the methods that the mesh's contracts know, by path.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownMethods(Arc<RwLock<HashMap<String, Arc<str>>>>);
+
+impl KnownMethods {
+    /// Takes the methods that have a rule of their own, as each method of a contract has.
+    pub(crate) fn update(&self, snapshot: &Snapshot) {
+        let rules = snapshot.targets.values().flat_map(|target| &target.methods);
+        let names = rules.filter_map(|rule| {
+            let (service, method) = (
+                rule.matches.service.as_ref()?,
+                rule.matches.method.as_ref()?,
+            );
+            let label = format!("{service}/{method}");
+            Some((format!("/{label}"), label.into()))
+        });
+        *self.0.write() = names.collect();
+    }
+
+    pub(crate) fn label(&self, path: &str) -> Arc<str> {
+        let known = self.0.read();
+        known.get(path).map_or_else(|| OTHER.into(), Arc::clone)
+    }
 }
 
-/// The same, and how it ended.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct StatusLabels {
-    grpc_method: Arc<str>,
-    grpc_target: Arc<str>,
-    grpc_status: &'static str,
+/// Istio's families, of both sides of a process.
+#[derive(Clone, Debug)]
+pub(crate) struct IstioMetrics {
+    requests: Family<IstioLabels, Counter>,
+    milliseconds: Histograms<IstioLabels>,
 }
 
-impl MethodLabels {
-    fn with(&self, status: i32) -> StatusLabels {
-        StatusLabels {
-            grpc_method: Arc::clone(&self.grpc_method),
-            grpc_target: Arc::clone(&self.grpc_target),
-            grpc_status: code::name(status),
+impl IstioMetrics {
+    fn register(metrics: &Metrics) -> Self {
+        Self {
+            requests: calls::ISTIO_REQUESTS.register(metrics, Family::default()),
+            milliseconds: calls::ISTIO_REQUEST_MILLISECONDS
+                .register(metrics, calls::milliseconds()),
         }
+    }
+
+    fn ended(&self, labels: &IstioLabels, took: Duration) {
+        self.requests.get_or_create(labels).inc();
+        let histogram = self.milliseconds.get_or_create(labels);
+        histogram.observe(took.as_secs_f64() * 1_000.0);
     }
 }
 
 /// What a channel counts.
 #[derive(Clone, Debug)]
 pub(crate) struct ChannelMetrics {
-    attempts: Family<MethodLabels, Counter>,
-    attempt_seconds: Family<StatusLabels, Histogram, fn() -> Histogram>,
-    call_seconds: Family<StatusLabels, Histogram, fn() -> Histogram>,
-    retries: Family<MethodLabels, Counter>,
-    transparent_retries: Family<MethodLabels, Counter>,
-    methods: Methods,
-}
-
-fn call_histogram() -> Histogram {
-    Histogram::new(CALL_SECONDS)
+    attempts: Family<ClientLabels, Counter>,
+    attempt_seconds: Histograms<ClientStatusLabels>,
+    call_seconds: Histograms<ClientStatusLabels>,
+    retries: Family<ClientLabels, Counter>,
+    transparent_retries: Family<ClientLabels, Counter>,
+    hedges: Family<ClientLabels, Counter>,
+    retry_delay: Histograms<ClientLabels>,
+    pub(crate) istio: IstioMetrics,
+    pub(crate) methods: KnownMethods,
 }
 
 impl ChannelMetrics {
     pub(crate) fn register(metrics: &Metrics) -> Self {
-        let histograms = || Family::new_with_constructor(call_histogram as fn() -> Histogram);
         Self {
-            attempts: metrics.register(
-                "grpc_client_attempt_started",
-                "Attempts of outbound calls begun.",
-                Family::default(),
-            ),
-            attempt_seconds: metrics.register(
-                "grpc_client_attempt_duration_seconds",
-                "Time from the start of an attempt to response headers or its failure.",
-                histograms(),
-            ),
-            call_seconds: metrics.register(
-                "grpc_client_call_duration_seconds",
-                "Time from the start of an outbound call to its end, retries included.",
-                histograms(),
-            ),
-            retries: metrics.register(
-                "grpc_client_call_retries",
-                "Attempts after the first that a retry policy asked for.",
-                Family::default(),
-            ),
-            transparent_retries: metrics.register(
-                "grpc_client_call_transparent_retries",
-                "Attempts that repeated one which reached no workload.",
-                Family::default(),
-            ),
-            methods: Methods::default(),
+            attempts: calls::CLIENT_ATTEMPTS.register(metrics, Family::default()),
+            attempt_seconds: calls::CLIENT_ATTEMPT_SECONDS.register(metrics, calls::seconds()),
+            call_seconds: calls::CLIENT_CALL_SECONDS.register(metrics, calls::seconds()),
+            retries: calls::CLIENT_RETRIES.register(metrics, Family::default()),
+            transparent_retries: calls::CLIENT_TRANSPARENT_RETRIES
+                .register(metrics, Family::default()),
+            hedges: calls::CLIENT_HEDGES.register(metrics, Family::default()),
+            retry_delay: calls::CLIENT_RETRY_DELAY_SECONDS.register(metrics, calls::seconds()),
+            istio: IstioMetrics::register(metrics),
+            methods: KnownMethods::default(),
         }
     }
 
     /// Labels for a call. `target` must be one of the mesh.
-    pub(crate) fn labels(&self, target: &str, path: &str) -> MethodLabels {
-        MethodLabels {
+    pub(crate) fn labels(&self, target: &Arc<str>, path: &str) -> ClientLabels {
+        ClientLabels {
             grpc_method: self.methods.label(path),
-            grpc_target: target.into(),
+            grpc_target: Arc::clone(target),
         }
     }
 
-    pub(crate) fn attempt_started(&self, labels: &MethodLabels) {
+    pub(crate) fn attempt_started(&self, labels: &ClientLabels) {
         self.attempts.get_or_create(labels).inc();
     }
 
-    pub(crate) fn attempt_ended(&self, labels: &MethodLabels, status: i32, took: Duration) {
-        let labels = labels.with(status);
+    pub(crate) fn attempt_ended(&self, labels: &ClientLabels, status: i32, took: Duration) {
         self.attempt_seconds
-            .get_or_create(&labels)
+            .get_or_create(&with_status(labels, status))
             .observe(took.as_secs_f64());
     }
 
+    /// A call is over. `hedges`: attempts begun beside others; `idle`: how long no attempt was under way
+    /// after the first had begun.
     pub(crate) fn call_ended(
         &self,
-        labels: &MethodLabels,
-        status: i32,
-        took: Duration,
-        attempts: u32,
-        transparent_retries: u32,
+        labels: &ClientLabels,
+        record: &DecisionRecord,
+        (status, took): (i32, Duration),
+        (hedges, idle): (u32, Duration),
+        (source, is_mutual): (&Arc<str>, bool),
     ) {
-        let retries = u64::from(attempts.saturating_sub(1));
-        if retries > 0 {
-            self.retries.get_or_create(labels).inc_by(retries);
-        }
-        if transparent_retries > 0 {
-            let counter = self.transparent_retries.get_or_create(labels);
-            counter.inc_by(u64::from(transparent_retries));
+        let count = |family: &Family<ClientLabels, Counter>, many: u32| {
+            if many > 0 {
+                family.get_or_create(labels).inc_by(many.into());
+            }
+        };
+        count(&self.retries, record.attempts.saturating_sub(1 + hedges));
+        count(&self.hedges, hedges);
+        count(&self.transparent_retries, record.transparent_retries);
+        if record.attempts > 1 || record.transparent_retries > 0 {
+            let histogram = self.retry_delay.get_or_create(labels);
+            histogram.observe(idle.as_secs_f64());
         }
         self.call_seconds
-            .get_or_create(&labels.with(status))
+            .get_or_create(&with_status(labels, status))
             .observe(took.as_secs_f64());
+        let (source, target) = (Arc::clone(source), &labels.grpc_target);
+        let labels = IstioLabels::new(Reporter::Source, source, target, status, is_mutual);
+        self.istio.ended(&labels, took);
+    }
+}
+
+fn with_status(labels: &ClientLabels, status: i32) -> ClientStatusLabels {
+    ClientStatusLabels {
+        grpc_method: Arc::clone(&labels.grpc_method),
+        grpc_target: Arc::clone(&labels.grpc_target),
+        grpc_status: code::name(status),
     }
 }

@@ -44,6 +44,7 @@ enum PickAt {
 pub(crate) async fn race(ending: &mut Ending, head: &request::Parts) -> Result<Arrived, Failure> {
     let mut under_way: FuturesUnordered<BoxFuture<'static, Ended>> = FuturesUnordered::new();
     let mut pick_at = PickAt::Time(Instant::now());
+    let mut idle_since = None;
     let inner = Arc::clone(&ending.inner);
     loop {
         let mut updated = inner.updated.subscribe();
@@ -55,6 +56,9 @@ pub(crate) async fn race(ending: &mut Ending, head: &request::Parts) -> Result<A
                 .pick(&mut ending.call, now, &mut rand::rng());
             pick_at = match picked {
                 Pick::Attempt(attempt) => {
+                    let idle = idle_since.take().map(|since: Instant| since.elapsed());
+                    ending.idle += idle.unwrap_or_default();
+                    ending.hedges += u32::from(!under_way.is_empty());
                     under_way.push(Box::pin(begin(ending, head, attempt)));
                     hedge_at(ending)
                 }
@@ -65,12 +69,15 @@ pub(crate) async fn race(ending: &mut Ending, head: &request::Parts) -> Result<A
             continue;
         }
         tokio::select! {
-            Some(ended) = under_way.next() => match settle(ending, ended) {
-                Step::Forward(arrived) => return Ok(*arrived),
-                Step::PickAt(at) => pick_at = PickAt::Time(at),
-                Step::Await => pick_at = hedge_at(ending),
-                Step::Fail(failure) => return Err(failure),
-            },
+            Some(ended) = under_way.next() => {
+                pick_at = match settle(ending, ended) {
+                    Step::Forward(arrived) => return Ok(*arrived),
+                    Step::PickAt(at) => PickAt::Time(at),
+                    Step::Await => hedge_at(ending),
+                    Step::Fail(failure) => return Err(failure),
+                };
+                idle_since = under_way.is_empty().then(Instant::now);
+            }
             () = wait(pick_at) => pick_at = PickAt::Time(Instant::now()),
             _ = updated.changed(), if matches!(pick_at, PickAt::TimeOrUpdate(_)) => {
                 pick_at = PickAt::Time(Instant::now());

@@ -11,6 +11,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+pub mod calls;
 mod process;
 
 static GLOBAL: LazyLock<Metrics> = LazyLock::new(Metrics::new);

@@ -77,7 +77,11 @@ impl Mesh {
             authority: AUTHORITY.to_owned(),
             service: "echo".to_owned(),
             identity: self.id("echo").to_string(),
-            methods: vec![rule(Some("Safe"), Some(policy)), rule(None, None)],
+            methods: vec![
+                rule(Some("Safe"), Some(policy)),
+                rule(Some("Unary"), None),
+                rule(None, None),
+            ],
             retry_throttling: Some(RetryThrottling {
                 max_tokens: 100,
                 token_ratio_permille: 100,
