@@ -1,10 +1,20 @@
 //! What happens to calls that arrive for the workload: may they pass, and how much of them.
 //!
-//! The executor asks [`InboundEngine::admit`] once for each request and tells
-//! [`InboundEngine::finished`] when what was admitted is over.
+//! The executor asks [`InboundEngine::admit`] once for each request, tells [`InboundEngine::answered`]
+//! when response headers came and [`InboundEngine::finished`] when what was admitted is over.
+//!
+//! In this order: caller rules ([`crate::authorize()`]), rate limits, load shedding. The first two are about
+//! the caller, and other replicas would refuse it as well: `PERMISSION_DENIED` and `RESOURCE_EXHAUSTED`,
+//! which callers do not repeat elsewhere. Shed load is about this replica: `UNAVAILABLE`, so that a caller
+//! whose contract and budget allow it tries another one, after the pushback (SRE book: an overloaded
+//! task's work may be tried at another, within the budget, and not at the same one).
 
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,17 +22,49 @@ use rand::Rng;
 use weft_model::dataplane::{Criticality, Inbound};
 
 use crate::{
-    Decision, authorize,
+    Decision, Options,
+    authorize::{Matching, Rules},
+    code,
     deadline::{Deadline, parse_timeout},
     facts::InboundFacts,
-    record::{DecisionRecord, Failure, Reason},
+    limit::RateLimits,
+    record::{DecisionId, DecisionRecord, Failure, Reason},
+    shed::Shedder,
 };
 
 /// The rules of one workload and their accounts.
 #[derive(Debug, Default)]
 pub struct InboundEngine {
-    rules: Option<Arc<Inbound>>,
+    rules: Option<Ready>,
+    ids: DecisionId,
+    limits: RateLimits,
+    shedder: Option<Shedder>,
+    /// Calls that were admitted and have not been answered.
+    in_flight: u32,
 }
+
+/// The rules, made ready for calls.
+#[derive(Debug)]
+struct Ready {
+    inbound: Arc<Inbound>,
+    target: Arc<str>,
+    rules: Rules,
+    /// By caller, then path. Both come from outside, so their number is bounded.
+    known: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Known>>>,
+    known_count: usize,
+}
+
+/// What holds for calls of one caller and path.
+#[derive(Debug)]
+struct Known {
+    caller: Arc<str>,
+    path: Arc<str>,
+    matching: Matching,
+    limits: Vec<usize>,
+}
+
+/// How many pairs of caller and path are remembered.
+const MOST_KNOWN: usize = 4096;
 
 /// A call that may pass.
 #[derive(Debug)]
@@ -39,7 +81,14 @@ pub struct Admission {
     pub rate_limit: Option<RateLimitStatus>,
     /// When it was admitted.
     pub started: Instant,
+    method: usize,
+    /// What the engine was told of it.
+    progress: AtomicU8,
 }
+
+const ADMITTED: u8 = 0;
+const ANSWERED: u8 = 1;
+const FINISHED: u8 = 2;
 
 /// Where a rate limit stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +110,7 @@ pub struct Refusal {
     pub record: DecisionRecord,
     /// The answer.
     pub failure: Failure,
-    /// How long the caller should wait before it tries again: `grpc-retry-pushback-ms`. Negative: not.
+    /// When the caller may try again: `grpc-retry-pushback-ms`. `None`: nothing is said about it.
     pub retry: Option<RetryAdvice>,
     /// The limit that refused it.
     pub rate_limit: Option<RateLimitStatus>,
@@ -77,9 +126,40 @@ pub enum RetryAdvice {
 }
 
 impl InboundEngine {
+    /// An engine whose decision ids differ from those of other processes.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            ids: DecisionId::first(options.process),
+            ..Self::default()
+        }
+    }
+
     /// Takes new rules. Accounts of limits that stay are kept.
     pub fn update(&mut self, rules: Option<&Inbound>) {
-        self.rules = rules.map(|rules| Arc::new(rules.clone()));
+        let Some(inbound) = rules else {
+            self.rules = None;
+            return;
+        };
+        if self
+            .rules
+            .as_ref()
+            .is_some_and(|ready| *ready.inbound == *inbound)
+        {
+            return;
+        }
+        self.limits.update(&inbound.rate_limits);
+        match (&mut self.shedder, &inbound.adaptive_concurrency) {
+            (Some(shedder), Some(settings)) => shedder.update(settings),
+            // It is made with the first call, which tells the time.
+            (shedder, _) => *shedder = None,
+        }
+        self.rules = Some(Ready {
+            inbound: Arc::new(inbound.clone()),
+            target: inbound.service.as_str().into(),
+            rules: Rules::new(inbound),
+            known: HashMap::new(),
+            known_count: 0,
+        });
     }
 
     /// May this call pass?
@@ -92,40 +172,190 @@ impl InboundEngine {
         now: Instant,
         rng: &mut (impl Rng + ?Sized),
     ) -> Result<Admission, Box<Refusal>> {
-        let _ = rng;
+        let id = self.ids.next();
+        let Some(ready) = &mut self.rules else {
+            let message = "no caller rules have come from the control plane yet";
+            let failure = Failure::new(Reason::NoConfiguration, message);
+            return Err(refused(unknown(id, &facts), failure));
+        };
+        let known = ready.known(&facts, &self.limits);
+        let decision = known.matching.decide(facts.headers);
         let mut record = DecisionRecord {
-            caller: Some(facts.caller.into()),
-            method: facts.path.into(),
-            rule: "none".into(),
+            id,
+            target: Arc::clone(&ready.target),
+            method: Arc::clone(&known.path),
+            caller: Some(Arc::clone(&known.caller)),
+            rule: rule(&decision),
             ..DecisionRecord::default()
         };
-        let Some(rules) = &self.rules else {
-            let message = "no caller rules have come from the control plane yet";
-            return Err(refused(
-                record,
-                Failure::new(Reason::NoConfiguration, message),
-            ));
-        };
-        let decision = authorize(rules, facts.caller, facts.path);
-        record.rule = decision.rule().into();
-        if !decision.is_allowed() {
-            return Err(refused(record, not_allowed(&facts, &decision)));
+        let refusal = (!decision.is_allowed()).then(|| not_allowed(&facts, &decision));
+        let inbound = Arc::clone(&ready.inbound);
+        if !inbound.is_dry_run
+            && let Some(failure) = refusal
+        {
+            return Err(refused(record, failure));
         }
-        let asked = facts.grpc_timeout.and_then(parse_timeout);
+        let rate_limit = match self.limits.check(&known.limits, &facts, now) {
+            Ok(status) => status,
+            Err(exhausted) => {
+                record.rule = Arc::clone(&exhausted.status.name);
+                let failure = too_many(&facts, &exhausted.status);
+                let mut refusal = refused(record, failure);
+                refusal.retry = Some(
+                    exhausted
+                        .wait
+                        .map_or(RetryAdvice::Never, RetryAdvice::After),
+                );
+                refusal.rate_limit = Some(exhausted.status);
+                return Err(refusal);
+            }
+        };
         let stated = facts.criticality.and_then(Criticality::parse);
+        let criticality = stated.unwrap_or(inbound.default_criticality);
+        let method = match self.shed(&inbound, facts.path, criticality, now, rng) {
+            Ok(method) => method,
+            Err(advice) => {
+                let mut refusal = refused(record, overloaded(&inbound.service, criticality));
+                refusal.retry = Some(advice);
+                return Err(refusal);
+            }
+        };
+        self.limits.take(&known.limits, &facts, now);
+        self.in_flight += 1;
+        let asked = facts.grpc_timeout.and_then(parse_timeout);
         Ok(Admission {
             record,
             deadline: Deadline::starting(now, asked, None),
-            criticality: stated.unwrap_or(rules.default_criticality),
-            would_be_refused: None,
-            rate_limit: None,
+            criticality,
+            would_be_refused: refusal,
+            rate_limit,
             started: now,
+            method,
+            progress: AtomicU8::new(ADMITTED),
         })
     }
 
-    /// An admitted call is over with `status`.
+    /// Asks the shedder; returns the number of the method where there is one.
+    fn shed(
+        &mut self,
+        inbound: &Inbound,
+        path: &str,
+        criticality: Criticality,
+        now: Instant,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<usize, RetryAdvice> {
+        let Some(settings) = &inbound.adaptive_concurrency else {
+            return Ok(0);
+        };
+        let shedder = self
+            .shedder
+            .get_or_insert_with(|| Shedder::new(settings.clone(), now));
+        shedder.admit(criticality, self.in_flight, now, rng)?;
+        Ok(shedder.method(path))
+    }
+
+    /// Response headers came from the workload, as far as a stream follows them. From here on the call
+    /// takes no place among those under way. Not told for answers without a stream, such as most errors:
+    /// [`Self::finished`] knows their status.
+    pub fn answered(&mut self, admission: &Admission, now: Instant) {
+        if admission.progress.swap(ANSWERED, Ordering::Relaxed) == ADMITTED {
+            self.leave(admission, true, now);
+        }
+    }
+
+    /// An admitted call is over with `status`. A second time changes nothing.
     pub fn finished(&mut self, admission: &Admission, status: i32, now: Instant) {
-        let _ = (admission, status, now);
+        if admission.progress.swap(FINISHED, Ordering::Relaxed) == ADMITTED {
+            self.leave(admission, tells_latency(status), now);
+        }
+    }
+
+    fn leave(&mut self, admission: &Admission, tells_latency: bool, now: Instant) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(shedder) = self.shedder.as_mut().filter(|_| tells_latency) {
+            shedder.answered(admission.method, admission.started, now);
+        }
+    }
+
+    /// Where limits and shedding stand, for the admin port.
+    pub fn status(&self) -> InboundStatus {
+        InboundStatus {
+            in_flight: self.in_flight,
+            concurrency_limit: self.shedder.as_ref().map(Shedder::limit),
+            shed_share: self.shedder.as_ref().map_or(0.0, Shedder::shed_share),
+            rate_limits: self
+                .limits
+                .sizes()
+                .map(|(name, buckets)| (name.to_owned(), buckets))
+                .collect(),
+        }
+    }
+}
+
+/// The state of an [`InboundEngine`].
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct InboundStatus {
+    /// Calls that were admitted and have not been answered.
+    pub in_flight: u32,
+    /// How many of them there may be. `None`: as many as come.
+    pub concurrency_limit: Option<u32>,
+    /// Of the calls of late, how many were shed: 0 to 1.
+    pub shed_share: f64,
+    /// Each rate limit and how many buckets it has.
+    pub rate_limits: Vec<(String, usize)>,
+}
+
+impl Ready {
+    fn known(&mut self, facts: &InboundFacts<'_>, limits: &RateLimits) -> Arc<Known> {
+        let paths = self.known.get(facts.caller);
+        if let Some(known) = paths.and_then(|paths| paths.get(facts.path)) {
+            return Arc::clone(known);
+        }
+        if self.known_count >= MOST_KNOWN {
+            self.known.clear();
+            self.known_count = 0;
+        }
+        self.known_count += 1;
+        let known = Arc::new(Known {
+            caller: facts.caller.into(),
+            path: facts.path.into(),
+            matching: self.rules.matching(facts.caller, facts.path),
+            limits: limits.matching(facts.caller, facts.path),
+        });
+        let paths = self.known.entry(Arc::clone(&known.caller)).or_default();
+        paths.insert(Arc::clone(&known.path), Arc::clone(&known));
+        known
+    }
+}
+
+/// Whether the time a call took says how busy the workload is. Where it refused or failed, it may not
+/// have worked at all; where the caller left or its time was up, nobody knows how long it would have
+/// taken.
+fn tells_latency(status: i32) -> bool {
+    const NOT_FOUND: i32 = 5;
+    const ALREADY_EXISTS: i32 = 6;
+    const FAILED_PRECONDITION: i32 = 9;
+    const ABORTED: i32 = 10;
+    matches!(
+        status,
+        code::OK | NOT_FOUND | ALREADY_EXISTS | FAILED_PRECONDITION | ABORTED
+    )
+}
+
+fn rule(decision: &Decision) -> Arc<str> {
+    match decision {
+        Decision::Allowed { rule } | Decision::Denied { rule } => Arc::clone(rule),
+        Decision::DeniedByDefault => decision.rule().into(),
+    }
+}
+
+fn unknown(id: DecisionId, facts: &InboundFacts<'_>) -> DecisionRecord {
+    DecisionRecord {
+        id,
+        caller: Some(facts.caller.into()),
+        method: facts.path.into(),
+        rule: "none".into(),
+        ..DecisionRecord::default()
     }
 }
 
@@ -133,6 +363,18 @@ fn not_allowed(facts: &InboundFacts<'_>, decision: &Decision) -> Failure {
     let (caller, method, rule) = (facts.caller, facts.path, decision.rule());
     let message = format!("{caller} may not call {method} (rule `{rule}`)");
     Failure::new(Reason::CallerNotAllowed, message)
+}
+
+fn too_many(facts: &InboundFacts<'_>, status: &RateLimitStatus) -> Failure {
+    let (caller, method, name) = (facts.caller, facts.path, &status.name);
+    let message = format!("{caller} calls {method} too often (limit `{name}`)");
+    Failure::new(Reason::RateLimited, message)
+}
+
+fn overloaded(service: &str, criticality: Criticality) -> Failure {
+    let grade = criticality.as_str();
+    let message = format!("`{service}` has all it can carry of calls graded {grade}");
+    Failure::new(Reason::Overloaded, message)
 }
 
 fn refused(mut record: DecisionRecord, failure: Failure) -> Box<Refusal> {

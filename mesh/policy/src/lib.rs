@@ -30,12 +30,14 @@ mod fault;
 mod health;
 mod hedge;
 mod inbound;
+mod limit;
 mod matcher;
 pub mod outlier;
 mod reason;
 pub mod record;
 mod resolve;
 pub mod retry;
+mod shed;
 mod slab;
 
 pub use crate::{
@@ -44,7 +46,7 @@ pub use crate::{
     engine::{ClusterStatus, EndpointStatus, Engine, Options},
     facts::{Headers, InboundFacts, NoHeaders, RequestFacts},
     health::Probe,
-    inbound::{Admission, InboundEngine, RateLimitStatus, Refusal, RetryAdvice},
+    inbound::{Admission, InboundEngine, InboundStatus, RateLimitStatus, Refusal, RetryAdvice},
     record::{DecisionId, DecisionRecord, Failure, Reason},
 };
 

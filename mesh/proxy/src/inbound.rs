@@ -108,13 +108,16 @@ impl Inbound {
         }
     }
 
-    fn decide(&self, caller: &str, path: &str) -> Result<Decision, Failure> {
+    fn decide(&self, caller: &str, head: &request::Parts) -> Result<Decision, Failure> {
         let snapshots = self.snapshots.borrow();
         let rules = snapshots
             .as_ref()
             .and_then(|snapshot| snapshot.inbound.as_ref());
         match rules {
-            Some(rules) => Ok(authorize(rules, caller, path)),
+            Some(rules) => {
+                let lookup = headers::Lookup(&head.headers);
+                Ok(authorize(rules, caller, head.uri.path(), &lookup))
+            }
             None => {
                 let message = "no caller rules have come from the control plane yet";
                 Err(Failure::new(Reason::NoConfiguration, message))
@@ -154,7 +157,7 @@ async fn authorized(
     head: request::Parts,
     body: Incoming,
 ) -> Response<Body> {
-    let decision = inbound.decide(&caller, head.uri.path());
+    let decision = inbound.decide(&caller, &head);
     let is_allowed = decision.as_ref().is_ok_and(Decision::is_allowed);
     let mut call = InboundCall {
         record: DecisionRecord {

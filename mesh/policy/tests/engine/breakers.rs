@@ -137,7 +137,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Admit => {
-                    let method = if calls.len() % 2 == 0 { "Get" } else { "Add" };
+                    let method = if calls.len().is_multiple_of(2) { "Get" } else { "Add" };
                     calls.extend(world.call_with(method, &[]).ok().map(|call| (call, Vec::new())));
                 }
                 Step::Pick(n) => if let Some((call, attempts)) = calls.get_mut(n)

@@ -4,5 +4,6 @@
 mod breakers;
 mod calls;
 mod hedging;
+mod inbound;
 mod routing;
 mod world;

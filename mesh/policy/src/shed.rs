@@ -1,0 +1,227 @@
+//! Load shedding: how many calls the workload carries without queueing, and who passes when it is full.
+//!
+//! The limit on calls under way follows latency, as Netflix's gradient limiter does: as long as answers
+//! take about as long as they usually do, the limit grows by its square root; as they take longer, it
+//! shrinks in proportion. It moves only while it matters, that is while at least half of it is used: few
+//! slow calls prove nothing. "Usually" is a pace of each method ([`pace`]), so that a mix of fast and
+//! slow methods is not mistaken for congestion.
+//!
+//! Netflix's limiter slowly takes latency under overload for the usual one. Envoy's measures the usual one
+//! anew by holding nearly all traffic back every minute. Here, only a limit that has been in use for
+//! [`PROBE_AFTER`] is halved for one window: if the workload is queueing, that only shortens the queue,
+//! and shows the pace without it.
+//!
+//! A call counts from its admission to its response headers: the time a server works before it
+//! answers. A stream that lives for hours costs a place only until it begins, and says nothing of
+//! latency afterwards.
+//!
+//! Who passes: each grade of criticality may fill a larger share of the limit ([`share`]), so that the
+//! most critical is shed only when every other already is.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use weft_model::dataplane::{AdaptiveConcurrency, Criticality};
+
+use crate::inbound::RetryAdvice;
+
+mod pace;
+
+use pace::Paces;
+
+/// How slow answers may be, as a multiple of their pace, before the limit shrinks.
+const TOLERANCE: f64 = 1.5;
+/// How much of a new limit is taken at once.
+const SMOOTHING: f64 = 0.2;
+/// The limit is looked at so often, if there were enough answers.
+const WINDOW: Duration = Duration::from_millis(100);
+/// With fewer answers than this a window goes on, up to [`LONGEST_WINDOW`].
+const ENOUGH: u32 = 10;
+const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+/// After being in use for so long the limit is halved for a window.
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+/// Where the limit begins: Netflix's default.
+const INITIAL: f64 = 20.0;
+
+/// The limit on calls under way at one workload.
+#[derive(Debug)]
+pub(crate) struct Shedder {
+    settings: AdaptiveConcurrency,
+    limit: f64,
+    window: Window,
+    paces: Paces,
+    /// Since when the limit has been in use.
+    in_use_since: Option<Instant>,
+    is_probing: bool,
+    /// Of the calls of late, how many were shed.
+    shed_share: f64,
+}
+
+/// What happened since the limit was last looked at.
+#[derive(Clone, Debug)]
+struct Window {
+    began: Instant,
+    /// Latencies as multiples of their pace.
+    slowness: f64,
+    seconds: f64,
+    answers: u32,
+    most_in_flight: u32,
+    admitted: u32,
+    shed: u32,
+}
+
+impl Window {
+    fn new(began: Instant) -> Self {
+        Self {
+            began,
+            slowness: 0.0,
+            seconds: 0.0,
+            answers: 0,
+            most_in_flight: 0,
+            admitted: 0,
+            shed: 0,
+        }
+    }
+}
+
+impl Shedder {
+    pub(crate) fn new(settings: AdaptiveConcurrency, now: Instant) -> Self {
+        let mut shedder = Self {
+            settings,
+            limit: INITIAL,
+            window: Window::new(now),
+            paces: Paces::default(),
+            in_use_since: None,
+            is_probing: false,
+            shed_share: 0.0,
+        };
+        shedder.set_limit(INITIAL);
+        shedder
+    }
+
+    pub(crate) fn update(&mut self, settings: &AdaptiveConcurrency) {
+        self.settings = settings.clone();
+        self.set_limit(self.limit);
+    }
+
+    /// The number under which a method's latencies are told.
+    pub(crate) fn method(&mut self, path: &str) -> usize {
+        self.paces.method(path)
+    }
+
+    /// How many calls may be under way now.
+    pub(crate) fn limit(&self) -> u32 {
+        let limit = if self.is_probing {
+            self.limit / 2.0
+        } else {
+            self.limit
+        };
+        (limit as u32).max(self.settings.min_concurrency).max(1)
+    }
+
+    /// Of the calls of late, how many were shed: 0 to 1.
+    pub(crate) fn shed_share(&self) -> f64 {
+        self.shed_share
+    }
+
+    /// Whether a call may join the `in_flight` others; if not, when it may be tried again.
+    pub(crate) fn admit(
+        &mut self,
+        criticality: Criticality,
+        in_flight: u32,
+        now: Instant,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Result<(), RetryAdvice> {
+        self.look(now);
+        let room = (f64::from(self.limit()) * share(criticality)) as u32;
+        if in_flight < room.max(1) {
+            self.window.admitted += 1;
+            self.window.most_in_flight = self.window.most_in_flight.max(in_flight + 1);
+            return Ok(());
+        }
+        self.window.shed += 1;
+        // To be shed at a share of the limit is to have used it.
+        self.window.most_in_flight = self.window.most_in_flight.max(self.limit());
+        Err(self.advice(criticality, rng))
+    }
+
+    /// A call that was admitted at `started` was answered.
+    pub(crate) fn answered(&mut self, method: usize, started: Instant, now: Instant) {
+        self.look(now);
+        // What was admitted before the limit was halved waited in the queue that this is to show without.
+        if self.is_probing && started < self.window.began {
+            return;
+        }
+        let latency = now.saturating_duration_since(started).as_secs_f64();
+        self.window.slowness += self.paces.observe(method, latency);
+        self.window.seconds += latency;
+        self.window.answers += 1;
+    }
+
+    /// The less a call matters the less sense there is in trying it again soon. What matters is tried
+    /// again after about the time the present calls take, longer the more are shed.
+    fn advice(&self, criticality: Criticality, rng: &mut (impl Rng + ?Sized)) -> RetryAdvice {
+        if criticality < Criticality::Critical {
+            return RetryAdvice::Never;
+        }
+        let usual = self.paces.usual().unwrap_or(0.05);
+        let wait = (usual * (2.0 + 20.0 * self.shed_share)).clamp(0.02, 2.0);
+        RetryAdvice::After(Duration::from_secs_f64(wait * rng.random_range(0.5..1.5)))
+    }
+
+    /// Sets the limit anew where a window is over.
+    fn look(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.window.began);
+        if age < WINDOW || (self.window.answers < ENOUGH && age < LONGEST_WINDOW) {
+            return;
+        }
+        let window = std::mem::replace(&mut self.window, Window::new(now));
+        let calls = window.admitted + window.shed;
+        if calls > 0 {
+            let share = f64::from(window.shed) / f64::from(calls);
+            self.shed_share += 0.3 * (share - self.shed_share);
+        }
+        let is_in_use = window.most_in_flight * 2 >= self.limit();
+        let was_probing = std::mem::take(&mut self.is_probing);
+        self.paces.window_ended(match (was_probing, is_in_use) {
+            (true, _) => pace::Trust::Full,
+            (false, true) => pace::Trust::Downwards,
+            (false, false) => pace::Trust::Some,
+        });
+        if was_probing || window.answers < ENOUGH {
+            return;
+        }
+        if !is_in_use {
+            self.in_use_since = None;
+            return;
+        }
+        let slowness = window.slowness / f64::from(window.answers);
+        let gradient = (TOLERANCE / slowness).clamp(0.5, 1.0);
+        let wanted = self.limit * gradient + self.limit.sqrt();
+        self.set_limit(self.limit + SMOOTHING * (wanted - self.limit));
+        let since = *self.in_use_since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= PROBE_AFTER {
+            self.in_use_since = Some(now);
+            self.is_probing = true;
+        }
+    }
+
+    fn set_limit(&mut self, limit: f64) {
+        let least = f64::from(self.settings.min_concurrency.max(1));
+        let most = f64::from(self.settings.max_concurrency).max(least);
+        self.limit = limit.clamp(least, most);
+    }
+}
+
+/// Which part of the limit calls of a grade may fill.
+fn share(criticality: Criticality) -> f64 {
+    match criticality {
+        Criticality::Sheddable => 0.55,
+        Criticality::SheddablePlus => 0.7,
+        Criticality::Critical => 0.85,
+        Criticality::CriticalPlus => 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
