@@ -1,6 +1,6 @@
 //! The beginning of a call: its span, its rule and deadline, and a head fit for the next hop.
 
-use http::{Response, Uri, header, request, uri::Scheme};
+use http::{HeaderMap, Response, Uri, header, request, uri::Scheme};
 use tokio::time::{Instant, timeout};
 use tracing::{Span, field::Empty, info_span};
 use weft_policy::{Call, DecisionRecord, Failure, PATIENCE, Reason, RequestFacts};
@@ -44,11 +44,19 @@ pub(crate) async fn admit(
         authority,
         path: head.uri.path(),
         grpc_timeout,
-        is_retry: head.headers.contains_key(headers::PREVIOUS_ATTEMPTS),
+        is_retry: head.headers.contains_key(headers::PREVIOUS_ATTEMPTS)
+            || is_part_of_a_repetition(inner, &head.headers, arrived),
         headers: &headers::Lookup(&head.headers),
     };
     let (now, mut rng) = (arrived.into_std(), rand::rng());
     inner.engine.lock().admit(facts, now, &mut rng)
+}
+
+/// Whether this process serves a call of the same trace that is a repetition: what it calls for it is
+/// then not repeated once more.
+fn is_part_of_a_repetition(inner: &Inner, headers: &HeaderMap, now: Instant) -> bool {
+    let trace = headers::trace(headers);
+    trace.is_some_and(|trace| inner.marks.lock().is_repeated(trace, now.into_std()))
 }
 
 /// An answer without a call: nothing is known that could be accounted for. It is logged.

@@ -47,6 +47,7 @@ pub(crate) async fn call(
         };
         let prepared = prepare(&mut head, authority);
         let mut ending = Ending::new(inner, call, body, started);
+        ending.trace = headers::trace(&head.headers);
         if let Err(failure) = prepared {
             return ending.answer(&failure);
         }
@@ -100,7 +101,11 @@ fn forward(mut ending: Ending, arrived: Arrived) -> Response<Body> {
             Response::from_parts(head, body::empty())
         }
         (_, status) => {
-            ending.answered(status.unwrap_or(code::UNKNOWN));
+            let status = status.unwrap_or(code::UNKNOWN);
+            if status != code::OK {
+                ending.tell_spent(&mut head.headers);
+            }
+            ending.answered(status);
             Response::from_parts(head, body::empty())
         }
     }
@@ -119,7 +124,7 @@ impl Ending {
             span: Span::current(),
             started,
             idle: Duration::ZERO,
-            hedges: 0,
+            trace: None,
             is_copy: false,
             winner: None,
             is_over: false,
@@ -132,7 +137,9 @@ impl Ending {
     }
 
     fn answer(mut self, failure: &Failure) -> Response<Body> {
-        self.failed(failure);
-        status::response(failure, &self.call.record)
+        self.finish(failure.code, failure.reason, &failure.message);
+        let mut response = status::response(failure, &self.call.record);
+        self.tell_spent(response.headers_mut());
+        response
     }
 }

@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tracing::{Span, debug, warn};
-use weft_policy::{Call, Failure, Reason, code};
+use weft_policy::{Call, Failure, Reason, code, record::FailedAttempt, retry::RetryStop};
 use weft_runtime::metrics::calls::ClientLabels;
 
-use crate::{Inner, in_flight::InFlight, replay::Replay, response::CallEnd, status};
+use crate::{Inner, headers, in_flight::InFlight, replay::Replay, response::CallEnd, status};
 
 /// A call under way. Dropped before it is answered or failed, the call was cancelled by its caller.
 pub(crate) struct Ending {
@@ -18,10 +18,10 @@ pub(crate) struct Ending {
     pub(crate) labels: ClientLabels,
     pub(crate) span: Span,
     pub(crate) started: Instant,
+    /// The trace it belongs to, which the marks of retries go by.
+    pub(crate) trace: Option<u128>,
     /// How long no attempt was under way since the first had begun.
     pub(crate) idle: Duration,
-    /// Attempts begun beside others.
-    pub(crate) hedges: u32,
     /// A copy of another call's request, of which nobody sees the answer.
     pub(crate) is_copy: bool,
     /// The attempt whose answer is the call's.
@@ -30,7 +30,7 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
-    fn finish(&mut self, status: i32, reason: Reason, message: &str) {
+    pub(crate) fn finish(&mut self, status: i32, reason: Reason, message: &str) {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
@@ -45,22 +45,36 @@ impl Ending {
         let mut engine = self.inner.engine.lock();
         engine.finished(&mut self.call, status, broken, now.into_std());
         drop(engine);
+        if status != code::OK
+            && self.call.retries_are_spent()
+            && let Some(trace) = self.trace
+        {
+            self.inner.marks.lock().spent(trace, now.into_std());
+        }
         let took = now.saturating_duration_since(self.started);
         self.inner.metrics.call_ended(
             &self.labels,
             &self.call.record,
             (status, took),
-            (self.hedges, self.idle),
+            self.idle,
             (&self.inner.source, self.inner.is_mutual),
         );
         self.log(status, message, took);
         self.winner = None;
     }
 
+    /// Whoever called is told not to repeat what was repeated here in vain.
+    pub(crate) fn tell_spent(&self, headers: &mut HeaderMap) {
+        if self.call.retries_are_spent() {
+            headers.insert(headers::PUSHBACK, HeaderValue::from_static("-1"));
+        }
+    }
+
     fn log(&self, status: i32, message: &str, took: Duration) {
         let _entered = self.span.enter();
         let record = &self.call.record;
         let status_name = code::name(status);
+        let failures = (!record.failures.is_empty()).then(|| join(&record.failures));
         self.span.record("rpc.grpc.status_code", status);
         if !matches!(record.reason, Reason::Answered | Reason::Cancelled) {
             self.span.record("otel.status_code", "ERROR");
@@ -70,12 +84,19 @@ impl Ending {
             ($level:ident, $text:literal) => {
                 $level!(
                     target: "weft::access",
+                    decision = %record.id,
                     authority = &*record.target,
                     method = &*record.method,
                     rule = &*record.rule,
+                    route = record.route.as_deref(),
+                    backend = record.backend.as_deref(),
+                    subset = record.subset.as_deref(),
                     instance = record.instance(),
                     attempts = record.attempts,
+                    hedges = record.hedges,
                     transparent_retries = record.transparent_retries,
+                    failures = failures.as_deref(),
+                    not_retried = record.retry_stop.map(RetryStop::as_str),
                     reason = record.reason.as_str(),
                     status = status_name,
                     millis = took.as_millis() as u64,
@@ -92,6 +113,11 @@ impl Ending {
     }
 }
 
+fn join(failures: &[FailedAttempt]) -> String {
+    let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    failures.join(", ")
+}
+
 impl CallEnd for Ending {
     fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(winner) = &self.winner {
@@ -105,7 +131,9 @@ impl CallEnd for Ending {
 
     fn failed(&mut self, failure: &Failure) -> HeaderMap {
         self.finish(failure.code, failure.reason, &failure.message);
-        status::trailers(failure, &self.call.record)
+        let mut trailers = status::trailers(failure, &self.call.record);
+        self.tell_spent(&mut trailers);
+        trailers
     }
 }
 

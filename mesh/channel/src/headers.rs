@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use weft_model::dataplane::HeaderChanges;
+use weft_policy::retry::trace_id;
 
 /// How long the call may take.
 pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -29,6 +30,11 @@ pub const CRITICALITY: HeaderName = HeaderName::from_static("x-weft-criticality"
 pub const LOAD_METRICS: HeaderName = HeaderName::from_static("endpoint-load-metrics");
 /// The same as a message.
 pub const LOAD_METRICS_BIN: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
+
+/// The trace a request belongs to, by its `traceparent`.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<u128> {
+    trace_id(headers.get("traceparent")?.to_str().ok()?)
+}
 
 /// Headers as the engine asks for them.
 pub struct Lookup<'a>(pub &'a HeaderMap);

@@ -22,8 +22,10 @@ pub mod load;
 mod metrics;
 mod mirror;
 mod pool;
+mod probe;
 mod race;
 mod replay;
+mod resolve;
 mod response;
 mod service;
 pub mod status;
@@ -32,6 +34,7 @@ pub mod upstream;
 use std::{
     collections::HashSet,
     sync::{Arc, Weak, atomic::AtomicUsize},
+    time::Instant,
 };
 
 use http::{Request, Response};
@@ -43,7 +46,7 @@ use tokio_util::{
 };
 use weft_identity::{Identity, SpiffeId};
 use weft_model::dataplane::Snapshot;
-use weft_policy::Engine;
+use weft_policy::{Engine, Options, retry::RetryMarks};
 use weft_runtime::metrics::Metrics;
 
 pub use crate::{
@@ -65,6 +68,8 @@ pub struct Channel {
 
 pub(crate) struct Inner {
     pub(crate) engine: Mutex<Engine>,
+    /// What this process has repeated, and what was a repetition.
+    pub(crate) marks: Mutex<RetryMarks>,
     pub(crate) pool: Pool,
     pub(crate) metrics: ChannelMetrics,
     /// Told after the engine has taken a snapshot.
@@ -94,7 +99,11 @@ impl Channel {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
-            engine: Mutex::default(),
+            engine: Mutex::new(Engine::new(Options {
+                process: rand::random(),
+                ..Options::default()
+            })),
+            marks: Mutex::default(),
             is_mutual: identity.is_some(),
             source: account(identity.as_deref()),
             pool: Pool::new(identity, tasks.clone()),
@@ -109,7 +118,12 @@ impl Channel {
         if let Some(first) = first {
             inner.update(&first);
         }
-        tasks.spawn(follow(snapshots, Arc::downgrade(&inner), stop));
+        tasks.spawn(follow(snapshots, Arc::downgrade(&inner), stop.clone()));
+        tasks.spawn(
+            stop.clone()
+                .run_until_cancelled_owned(probe::keep(Arc::downgrade(&inner))),
+        );
+        tasks.spawn(stop.run_until_cancelled_owned(resolve::keep(Arc::downgrade(&inner))));
         Self { inner }
     }
 
@@ -143,18 +157,23 @@ impl std::fmt::Debug for Channel {
 impl Inner {
     fn update(&self, snapshot: &Snapshot) {
         self.engine.lock().update(snapshot);
-        let wanted: HashSet<Key> = snapshot
-            .targets
-            .values()
-            .flat_map(|target| {
-                target.endpoints.iter().map(|endpoint| Key {
+        self.metrics.methods.update(snapshot);
+        self.endpoints_changed();
+    }
+
+    /// Forgets connections to endpoints that are gone, and wakes calls that wait for one.
+    pub(crate) fn endpoints_changed(&self) {
+        let clusters = self.engine.lock().clusters(Instant::now());
+        let wanted: HashSet<Key> = clusters
+            .iter()
+            .flat_map(|cluster| {
+                cluster.endpoints.iter().map(|endpoint| Key {
                     address: endpoint.address,
-                    identity: self.is_mutual.then(|| target.identity.clone()),
+                    identity: self.is_mutual.then(|| cluster.identity.clone()),
                 })
             })
             .collect();
         self.pool.keep(&wanted);
-        self.metrics.methods.update(snapshot);
         self.updated.send_replace(());
     }
 }

@@ -136,14 +136,13 @@ impl ChannelMetrics {
             .observe(took.as_secs_f64());
     }
 
-    /// A call is over. `hedges`: attempts begun beside others; `idle`: how long no attempt was under way
-    /// after the first had begun.
+    /// A call is over. `idle`: how long no attempt was under way after the first had begun.
     pub(crate) fn call_ended(
         &self,
         labels: &ClientLabels,
         record: &DecisionRecord,
         (status, took): (i32, Duration),
-        (hedges, idle): (u32, Duration),
+        idle: Duration,
         (source, is_mutual): (&Arc<str>, bool),
     ) {
         let count = |family: &Family<ClientLabels, Counter>, many: u32| {
@@ -151,8 +150,8 @@ impl ChannelMetrics {
                 family.get_or_create(labels).inc_by(many.into());
             }
         };
-        count(&self.retries, record.attempts.saturating_sub(1 + hedges));
-        count(&self.hedges, hedges);
+        count(&self.retries, record.retries());
+        count(&self.hedges, record.hedges);
         count(&self.transparent_retries, record.transparent_retries);
         if record.attempts > 1 || record.transparent_retries > 0 {
             let histogram = self.retry_delay.get_or_create(labels);

@@ -48,6 +48,10 @@ pub(crate) async fn race(ending: &mut Ending, head: &request::Parts) -> Result<A
     let inner = Arc::clone(&ending.inner);
     loop {
         let mut updated = inner.updated.subscribe();
+        if !under_way.is_empty() && !ending.replay.is_replayable() {
+            // The request has become too long since: who has its beginning is the only one.
+            pick_at = PickAt::Never;
+        }
         if is_due(pick_at) || (under_way.is_empty() && matches!(pick_at, PickAt::Never)) {
             let now = Instant::now().into_std();
             let picked = inner
@@ -58,7 +62,6 @@ pub(crate) async fn race(ending: &mut Ending, head: &request::Parts) -> Result<A
                 Pick::Attempt(attempt) => {
                     let idle = idle_since.take().map(|since: Instant| since.elapsed());
                     ending.idle += idle.unwrap_or_default();
-                    ending.hedges += u32::from(!under_way.is_empty());
                     under_way.push(Box::pin(begin(ending, head, attempt)));
                     hedge_at(ending)
                 }
@@ -70,7 +73,7 @@ pub(crate) async fn race(ending: &mut Ending, head: &request::Parts) -> Result<A
         }
         tokio::select! {
             Some(ended) = under_way.next() => {
-                pick_at = match settle(ending, ended) {
+                pick_at = match settle(ending, ended, under_way.is_empty()) {
                     Step::Forward(arrived) => return Ok(*arrived),
                     Step::PickAt(at) => PickAt::Time(at),
                     Step::Await => hedge_at(ending),
@@ -92,8 +95,8 @@ fn is_due(pick_at: PickAt) -> bool {
 
 fn hedge_at(ending: &Ending) -> PickAt {
     match ending.call.hedge_at() {
-        Some(at) => PickAt::Time(at.into()),
-        None => PickAt::Never,
+        Some(at) if ending.replay.is_replayable() => PickAt::Time(at.into()),
+        _ => PickAt::Never,
     }
 }
 
@@ -187,7 +190,7 @@ enum Step {
     Fail(Failure),
 }
 
-fn settle(ending: &mut Ending, ended: Ended) -> Step {
+fn settle(ending: &mut Ending, ended: Ended, is_last: bool) -> Step {
     let Ended {
         answer: Answer { outcome, response },
         mut in_flight,
@@ -196,6 +199,15 @@ fn settle(ending: &mut Ending, ended: Ended) -> Step {
     if response.is_none() && ending.replay.has_failed() {
         let failure = Failure::new(Reason::Cancelled, "the caller's request broke off");
         return Step::Fail(failure);
+    }
+    if let Outcome::Broken(failure) = &outcome
+        && failure.reason == Reason::CircuitBreakerOpen
+    {
+        // Nothing was sent, and trying again would only queue elsewhere.
+        return match is_last {
+            true => Step::Fail(failure.clone()),
+            false => Step::Await,
+        };
     }
     let end = AttemptEnd {
         is_replayable: ending.replay.is_replayable(),
