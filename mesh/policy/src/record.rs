@@ -20,6 +20,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The failure of a call whose deadline has passed.
+    pub fn deadline_exceeded() -> Self {
+        Self::new(Reason::DeadlineExceeded, "the deadline passed")
+    }
+
     /// A failure with its message and the reason's code.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {

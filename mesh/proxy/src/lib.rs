@@ -1,21 +1,18 @@
 //! The sidecar: inbound and outbound listeners beside one workload (`weft proxy`).
 //!
-//! Outbound ([`outbound`]) the workload calls others by name over cleartext HTTP/2 on loopback; the
-//! sidecar carries the calls out through `weft-channel`. Inbound ([`inbound`]) it accepts mutual TLS only,
-//! asks the caller rules about every request, and hands what may pass to the workload. Around both:
-//! the workload's health ([`health`]), its place in the registry ([`registration`]) and the drain
-//! ([`sidecar`], where reading should start).
+//! Outbound the workload calls others by name over cleartext HTTP/2 on loopback; inbound mutual TLS
+//! only is accepted, the rules are asked about every request, and what may pass goes to the workload.
+//! Both are the data plane ([`plane`]), a thread that forwards HTTP/2 frames. Around it, on tokio: the
+//! workload's health ([`health`]), its place in the registry ([`registration`]), the configuration, and
+//! the drain ([`sidecar`], where reading should start).
 //!
 //! It decides nothing itself: rules, deadlines and refusals come from `weft-policy`, certificates from
-//! `weft-identity`, configuration from `weft-xds`.
+//! `weft-identity`, configuration from `weft-xds`, the protocol from `weft-http2`.
 
 mod args;
-mod call;
-mod connection;
 mod health;
-mod inbound;
 mod metrics;
-mod outbound;
+mod plane;
 mod registration;
 mod run;
 mod sidecar;

@@ -10,13 +10,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use weft_identity::{Enrolment, Expected, Identity, TrustBundle, channel, client_config};
-use weft_policy::{Failure, PATIENCE, Reason};
+use weft_policy::{PATIENCE, Reason};
 use weft_runtime::{
     admin::{Admin, Readiness},
     metrics, ready, shutdown, telemetry,
 };
 
-use crate::{Args, Grace, Listeners, Sidecar, Workload, connection::Lifecycle, outbound};
+use crate::{Args, Grace, Workload, sidecar::Outbound};
 use weft_xds::client::{AdsClient, AdsOptions};
 
 /// As many as tokio gives a listener.
@@ -62,8 +62,9 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     let bundle = TrustBundle::from_file(&args.trust_bundle)
         .with_context(|| format!("cannot use trust bundle {}", args.trust_bundle.display()))?;
     let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone());
+    let outbound = Outbound::open(outbound, args.app)?;
     let identity = tokio::select! {
-        enrolled = refusing(&outbound, enrolment.enrol()) => {
+        enrolled = complaining(enrolment.enrol()) => {
             enrolled.context("the control plane gives no identity")?
         }
         () = shutdown.cancelled() => return Ok(()),
@@ -71,9 +72,9 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     let inbound = inbound
         .listen(BACKLOG)
         .with_context(|| format!("cannot listen on {} (inbound)", args.inbound_listen))?;
-    let listeners = Listeners { inbound, outbound };
+    let sides = (inbound, outbound);
     tokio::select! {
-        ran = with_identity(&args, listeners, &identity, admin_address, readiness, shutdown) => ran?,
+        ran = with_identity(&args, sides, &identity, admin_address, readiness, shutdown) => ran?,
         renewed = enrolment.keep_renewed(identity.clone()) => match renewed {
             Ok(never) => match never {},
             Err(error) => {
@@ -86,31 +87,20 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     Ok(())
 }
 
-/// Waits for `enrolled`. If it takes long, the workload's calls are answered meanwhile.
-async fn refusing<T>(listener: &TcpListener, enrolled: impl Future<Output = T>) -> T {
+/// Waits for `enrolled`, and says so if it takes long.
+async fn complaining<T>(enrolled: impl Future<Output = T>) -> T {
     let mut enrolled = std::pin::pin!(enrolled);
     if let Ok(enrolled) = timeout(PATIENCE, enrolled.as_mut()).await {
         return enrolled;
     }
-    let message = "no certificate has come from the control plane yet";
-    let failure = Failure::new(Reason::NoIdentity, message);
-    warn!(
-        reason = failure.reason.as_str(),
-        "no certificate yet, calls are refused"
-    );
-    let life = Lifecycle::default();
-    let enrolled = async {
-        let enrolled = enrolled.await;
-        life.drain.cancel();
-        enrolled
-    };
-    let (enrolled, ()) = tokio::join!(enrolled, outbound::refuse(listener, &failure, &life));
-    enrolled
+    let reason = Reason::NoIdentity.as_str();
+    warn!(reason, "no certificate yet, calls are refused");
+    enrolled.await
 }
 
 async fn with_identity(
     args: &Args,
-    listeners: Listeners,
+    (inbound, outbound): (TcpListener, Outbound),
     identity: &Arc<Identity>,
     admin_address: SocketAddr,
     readiness: Readiness,
@@ -136,9 +126,9 @@ async fn with_identity(
         app: args.app,
         advertise: args.advertise,
     };
-    let sidecar = Sidecar::new(
+    let sidecar = outbound.into_sidecar(
         workload,
-        listeners,
+        inbound,
         Arc::clone(identity),
         snapshots,
         &metrics::global(),

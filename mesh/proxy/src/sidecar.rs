@@ -1,29 +1,28 @@
 //! The sidecar as a whole: its listeners, its workload, and the order in which it goes.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{
     net::TcpListener,
-    sync::watch,
-    time::{Instant, sleep, timeout_at},
+    sync::{oneshot, watch},
+    time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
-use weft_channel::{Channel, upstream::Pool};
-use weft_identity::{Identity, server_config};
+use weft_identity::Identity;
 use weft_model::dataplane::Snapshot;
 use weft_runtime::metrics::Metrics;
 
 use crate::{
-    connection::Lifecycle,
     health,
-    inbound::{self, Inbound},
-    metrics::InboundMetrics,
-    outbound,
+    metrics::PlaneCollector,
+    plane::{Command, Plane, Side},
     registration::{self, Registration},
 };
+
+/// How long connections take to end that are cut.
+const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The workload a sidecar stands beside.
 #[derive(Clone, Debug)]
@@ -69,20 +68,19 @@ impl Default for Grace {
 /// A sidecar that is ready to run.
 pub struct Sidecar {
     workload: Workload,
-    listeners: Listeners,
+    inbound: std::net::TcpListener,
     inbound_address: SocketAddr,
     outbound_address: SocketAddr,
-    tls: TlsAcceptor,
-    inbound: Arc<Inbound>,
-    channel: Channel,
+    plane: Arc<Plane>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
 }
 
 impl Sidecar {
-    /// Puts a sidecar together. Registers its metrics, so one sidecar per `metrics`.
+    /// Puts a sidecar together; it takes calls from [`Sidecar::run`] on. Registers its metrics, so one
+    /// sidecar per `metrics`.
     ///
     /// # Errors
-    /// If the listeners have no address or the trust bundle cannot be used.
+    /// If the listeners have no address or there are no more threads.
     pub fn new(
         workload: Workload,
         listeners: Listeners,
@@ -90,24 +88,8 @@ impl Sidecar {
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let tls = server_config(&identity).context("the trust bundle cannot be used")?;
-        let address = |listener: &TcpListener| -> io::Result<SocketAddr> { listener.local_addr() };
-        Ok(Self {
-            inbound_address: address(&listeners.inbound)?,
-            outbound_address: address(&listeners.outbound)?,
-            tls: TlsAcceptor::from(tls),
-            channel: Channel::new(snapshots.clone(), Arc::clone(&identity), metrics),
-            inbound: Arc::new(Inbound {
-                identity,
-                snapshots: snapshots.clone(),
-                app: workload.app,
-                pool: Pool::new(None, TaskTracker::new()),
-                metrics: InboundMetrics::register(metrics),
-            }),
-            workload,
-            listeners,
-            snapshots,
-        })
+        let outbound = Outbound::open(listeners.outbound, workload.app)?;
+        outbound.into_sidecar(workload, listeners.inbound, identity, snapshots, metrics)
     }
 
     /// Where other sidecars connect.
@@ -142,7 +124,6 @@ impl Sidecar {
         grace: Grace,
     ) {
         let configured = self.configured();
-        let (inbound_life, outbound_life) = (Lifecycle::default(), Lifecycle::default());
         let (serving_now, serving) = watch::channel(false);
         let leave = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -166,18 +147,9 @@ impl Sidecar {
             }
         });
         let health = tokio::spawn(health::watch_workload(self.workload.app, serving_now));
-        let Listeners { inbound, outbound } = self.listeners;
-        tasks.spawn(inbound::serve(
-            inbound,
-            self.tls,
-            self.inbound,
-            inbound_life.clone(),
-        ));
-        tasks.spawn(outbound::serve(
-            outbound,
-            self.channel,
-            outbound_life.clone(),
-        ));
+        let follow = tokio::spawn(follow(self.snapshots, Arc::clone(&self.plane)));
+        self.plane
+            .tell(Command::Listen(Side::Inbound, self.inbound));
         info!(
             service = self.workload.service,
             instance = self.workload.instance,
@@ -192,23 +164,76 @@ impl Sidecar {
         leave.cancel();
         let _ = timeout_at(end, left).await;
         sleep(grace.notice.min(grace.total)).await;
-        drain(&inbound_life, end, "inbound").await;
-        drain(&outbound_life, end, "outbound").await;
+        drain(&self.plane, Side::Inbound, end).await;
+        drain(&self.plane, Side::Outbound, end).await;
         health.abort();
+        follow.abort();
         tasks.close();
         let _ = timeout_at(end, tasks.wait()).await;
         info!(instance = self.workload.instance, "sidecar drained");
     }
 }
 
-/// Ends a listener's connections: politely until `end`, then at once.
-async fn drain(life: &Lifecycle, end: Instant, which: &'static str) {
-    life.drain.cancel();
-    life.tasks.close();
-    if timeout_at(end, life.tasks.wait()).await.is_err() {
-        let open = life.tasks.len();
-        warn!(which, open, "grace is over, connections are cut");
-        life.stop.cancel();
-        life.tasks.wait().await;
+/// The outbound side alone, before there is a certificate: calls are held back for a moment, then
+/// refused with `NO_IDENTITY`.
+pub(crate) struct Outbound {
+    plane: Arc<Plane>,
+    address: SocketAddr,
+}
+
+impl Outbound {
+    pub(crate) fn open(listener: TcpListener, app: SocketAddr) -> anyhow::Result<Self> {
+        let address = listener.local_addr()?;
+        let plane = Plane::start(app).context("cannot start the data plane")?;
+        plane.tell(Command::Listen(Side::Outbound, listener.into_std()?));
+        Ok(Self {
+            plane: Arc::new(plane),
+            address,
+        })
+    }
+
+    pub(crate) fn into_sidecar(
+        self,
+        workload: Workload,
+        inbound: TcpListener,
+        identity: Arc<Identity>,
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Sidecar> {
+        metrics.register_collector(PlaneCollector(Arc::downgrade(&self.plane)));
+        self.plane.tell(Command::Identify(identity));
+        Ok(Sidecar {
+            workload,
+            inbound_address: inbound.local_addr()?,
+            inbound: inbound.into_std()?,
+            outbound_address: self.address,
+            plane: self.plane,
+            snapshots,
+        })
+    }
+}
+
+/// Hands every configuration to the data plane.
+async fn follow(mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>, plane: Arc<Plane>) {
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        if let Some(snapshot) = snapshot {
+            plane.tell(Command::Configure(snapshot));
+        }
+        // Whoever sent them is gone: the last one stays in force.
+        if snapshots.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends a side's connections: politely until `end`, then at once.
+async fn drain(plane: &Plane, side: Side, end: Instant) {
+    let (done, mut drained) = oneshot::channel();
+    plane.tell(Command::Drain(side, done));
+    if timeout_at(end, &mut drained).await.is_err() {
+        warn!(which = side.as_str(), "grace is over, connections are cut");
+        plane.tell(Command::Cut(side));
+        let _ = timeout(CUT_TIMEOUT, drained).await;
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 use prometheus_client::{
+    collector::Collector,
     encoding::text::encode,
     registry::{Metric, Registry},
 };
@@ -44,6 +45,11 @@ impl Metrics {
             .lock()
             .register(name, help.trim_end_matches('.'), metric.clone());
         metric
+    }
+
+    /// Adds metrics that are made when they are shown.
+    pub fn register_collector(&self, collector: impl Collector) {
+        self.registry.lock().register_collector(Box::new(collector));
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -114,7 +114,11 @@ fn tracer_provider(name: &str) -> (SdkTracerProvider, Option<String>) {
         return (builder.build(), None);
     }
     match SpanExporter::builder().with_tonic().build() {
-        Ok(exporter) => (builder.with_batch_exporter(exporter).build(), None),
+        Ok(exporter) => {
+            let provider = builder.with_batch_exporter(exporter).build();
+            crate::trace::calls::export_calls(provider.tracer("weft"));
+            (provider, None)
+        }
         Err(error) => (builder.build(), Some(error.to_string())),
     }
 }

@@ -3,6 +3,8 @@
 //! It works whether or not spans are exported: without an exporter spans still have ids, and callers
 //! and upstreams still see one trace.
 
+pub mod calls;
+
 use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};

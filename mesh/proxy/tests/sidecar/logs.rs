@@ -25,6 +25,7 @@ static LINES: LazyLock<Arc<Mutex<String>>> = LazyLock::new(|| {
         .with_filter(LevelFilter::INFO);
     // Spans need ids to be passed on; nobody exports them.
     let tracer = SdkTracerProvider::builder().build().tracer("test");
+    weft_runtime::trace::calls::export_calls(tracer.clone());
     let spans = tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_filter(Targets::new().with_target("weft", LevelFilter::INFO));

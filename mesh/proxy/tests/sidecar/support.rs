@@ -116,7 +116,7 @@ impl Mesh {
                 }],
                 ..Inbound::default()
             }),
-            ..Snapshot::default()
+            targets: [(AUTHORITY.to_owned(), self.target(&[]))].into(),
         }
     }
 

@@ -1,0 +1,37 @@
+//! The data plane of the sidecar: HTTP/2 frames go from connection to connection, on one thread.
+//!
+//! Start reading at [`turn`], the event loop. It feeds bytes of a [`link`] (socket, TLS, HTTP/2) to the
+//! [`core`], which pairs streams: a caller's stream and the stream of each attempt make an [`exchange`].
+//! [`request`] and [`response`] carry headers and payload across, [`attempt`] carries out what the
+//! engine (`weft-policy`) decides, [`pool`] has the connections to endpoints, [`finish`] ends calls.
+//! [`window`] says how memory stays bounded, [`life`] how connections begin, age and end. Others talk to
+//! the thread by [`command`].
+
+mod accept;
+mod answer;
+mod arena;
+mod attempt;
+mod command;
+mod core;
+mod exchange;
+mod finish;
+mod head;
+mod life;
+mod link;
+mod log;
+mod orca;
+mod pool;
+mod request;
+mod response;
+mod stats;
+mod steer;
+mod tls;
+mod turn;
+mod wheel;
+mod window;
+
+pub(crate) use self::{
+    command::{Command, Plane},
+    link::Side,
+    stats::{ByStatus, Counts, Durations, Stats},
+};

@@ -1,0 +1,119 @@
+//! How the rest of the process talks to the thread of the data plane.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use mio::{Poll, Waker};
+use tokio::sync::oneshot;
+use weft_identity::Identity;
+use weft_model::dataplane::Snapshot;
+
+use super::{
+    core::Core,
+    link::Side,
+    stats::Stats,
+    turn::{Turns, waker_token},
+};
+
+/// How long the thread may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What the thread is told.
+pub(crate) enum Command {
+    /// This is who we are: mutual TLS can begin.
+    Identify(Arc<Identity>),
+    /// Decide by this from the next request on.
+    Configure(Arc<Snapshot>),
+    /// Accept connections.
+    Listen(Side, TcpListener),
+    /// Stop accepting, say GOAWAY, and tell when the last connection has ended.
+    Drain(Side, oneshot::Sender<()>),
+    /// End what is still open.
+    Cut(Side),
+    /// Whatever else somebody wants to know.
+    Ask(Box<dyn FnOnce(&mut Core) + Send>),
+    /// End the thread.
+    Stop,
+}
+
+/// The running thread. Dropping it ends the thread and every connection.
+pub(crate) struct Plane {
+    commands: mpsc::Sender<Command>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Plane {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system has no more file descriptors or threads.
+    pub(crate) fn start(app: SocketAddr) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), waker_token())?;
+        let (commands, obeyed) = mpsc::channel();
+        let core = Core::new(poll.registry().try_clone()?, app);
+        let turns = Turns::new(poll, core, obeyed);
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let thread = std::thread::Builder::new()
+            .name("data-plane".to_owned())
+            .spawn(move || {
+                let run = || turns.run();
+                if let Err(error) = tracing::dispatcher::with_default(&dispatch, run) {
+                    tracing::error!(%error, "the data plane cannot wait for connections");
+                }
+            })?;
+        Ok(Self {
+            commands,
+            waker,
+            thread: Some(thread),
+        })
+    }
+
+    /// Tells the thread something. It is obeyed in the thread's next turn.
+    pub(crate) fn tell(&self, command: Command) {
+        // The thread is gone only after an error that it has logged.
+        if self.commands.send(command).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// What has been counted so far.
+    pub(crate) fn stats(&self) -> Option<Stats> {
+        self.ask(|core| core.stats.clone())
+    }
+
+    /// Asks the thread something and waits for the answer: a turn, mostly microseconds. `None` if it
+    /// does not come.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Core) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.tell(Command::Ask(Box::new(move |core| {
+            // Whoever asked may have stopped waiting.
+            let _ = answer.send(question(core));
+        })));
+        answered.recv_timeout(ANSWER_TIMEOUT).ok()
+    }
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plane").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

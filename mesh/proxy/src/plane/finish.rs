@@ -1,0 +1,220 @@
+//! How a call ends: once, whichever way, with its accounts, counts and log line.
+
+use weft_http2::{ErrorCode, HeaderBlock};
+use weft_policy::{DecisionRecord, Failure, Reason, Refusal};
+
+use super::{
+    answer,
+    arena::Key,
+    core::Core,
+    exchange::{Exchange, Policy},
+    link::{Current, Side},
+    log,
+    wheel::TimerKey,
+};
+
+/// The end of a call.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub(crate) status: i32,
+    pub(crate) reason: Reason,
+    /// What the mesh says about it, if it is the mesh that ends the call.
+    pub(crate) message: String,
+    /// The stream broke after it was answered.
+    pub(crate) is_broken: bool,
+}
+
+impl End {
+    /// The workload's own answer.
+    pub(crate) fn answered(status: i32) -> Self {
+        Self {
+            status,
+            reason: Reason::Answered,
+            message: String::new(),
+            is_broken: false,
+        }
+    }
+
+    /// The mesh's answer.
+    pub(crate) fn failed(failure: &Failure) -> Self {
+        Self {
+            status: failure.code,
+            reason: failure.reason,
+            message: failure.message.clone(),
+            is_broken: false,
+        }
+    }
+
+    /// The mesh's end of an answer that broke off.
+    pub(crate) fn broken(failure: &Failure) -> Self {
+        Self {
+            is_broken: true,
+            ..Self::failed(failure)
+        }
+    }
+
+    pub(crate) fn failure(&self) -> Failure {
+        Failure {
+            reason: self.reason,
+            code: self.status,
+            message: self.message.clone(),
+        }
+    }
+}
+
+impl Exchange {
+    /// What was decided about the call.
+    pub(crate) fn record(&self) -> std::borrow::Cow<'_, DecisionRecord> {
+        use std::borrow::Cow;
+        match &self.policy {
+            Policy::Outbound(call) => Cow::Borrowed(&call.record),
+            Policy::Inbound(admission) => Cow::Borrowed(&admission.record),
+            Policy::None => {
+                let text = |name| {
+                    super::head::text(&self.head, name)
+                        .unwrap_or_default()
+                        .into()
+                };
+                Cow::Owned(DecisionRecord {
+                    target: text(weft_http2::Name::Authority),
+                    method: text(weft_http2::Name::Path),
+                    rule: "none".into(),
+                    ..DecisionRecord::default()
+                })
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Answers a call in the mesh's name: trailers-only, or trailers where the answer has begun.
+    pub(crate) fn fail(&mut self, current: &mut Current<'_>, key: Key<Exchange>, failure: Failure) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        if exchange.committed.is_some() {
+            // What waits may never be taken: it goes with the call.
+            let kept = exchange.answer.end();
+            exchange.answer.drop_before(kept);
+            let end = match failure.reason {
+                Reason::UpstreamReset | Reason::UpstreamProtocolError => End::broken(&failure),
+                _ => End::failed(&failure),
+            };
+            return self.end_answer(current, key, end);
+        }
+        let mut block = std::mem::take(&mut exchange.trailers);
+        block.clear();
+        answer::trailers_only(&mut block, &failure, exchange.record().as_ref());
+        if failure.reason == Reason::WorkloadUnreachable && exchange.side == Side::Inbound {
+            answer::unprocessed(&mut block);
+        }
+        self.answer_and_finish(current, key, block, &End::failed(&failure));
+    }
+
+    /// Answers a call that the rules refuse.
+    pub(crate) fn refuse_inbound(
+        &mut self,
+        current: &mut Current<'_>,
+        key: Key<Exchange>,
+        refusal: Refusal,
+    ) {
+        let mut block = HeaderBlock::new();
+        answer::trailers_only(&mut block, &refusal.failure, &refusal.record);
+        answer::advice(&mut block, &refusal);
+        if refusal.failure.reason == Reason::NoConfiguration {
+            answer::unprocessed(&mut block);
+        }
+        log::refused(&refusal);
+        self.answer_and_finish(current, key, block, &End::failed(&refusal.failure));
+    }
+
+    fn answer_and_finish(
+        &mut self,
+        current: &mut Current<'_>,
+        key: Key<Exchange>,
+        block: HeaderBlock,
+        end: &End,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        let (down, stream) = (exchange.down, exchange.down_stream);
+        if let Some(h2) = self.links.h2(current, down) {
+            h2.send_headers(stream, &block, true);
+        }
+        exchange.trailers = block;
+        self.finish(current, key, end);
+    }
+
+    /// The call is over: everything it holds is given back.
+    pub(crate) fn finish(&mut self, current: &mut Current<'_>, key: Key<Exchange>, end: &End) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        for timer in [
+            &mut exchange.deadline,
+            &mut exchange.pause,
+            &mut exchange.hedge,
+        ] {
+            self.wheel.cancel(std::mem::replace(timer, TimerKey::NONE));
+        }
+        let took = self.now.saturating_duration_since(exchange.started);
+        self.stats.ended(exchange.row, end.status, took);
+        if let Some(mut span) = exchange.span.take() {
+            let record = exchange.record();
+            if let Some(caller) = &record.caller {
+                span.attribute("weft.caller", caller.to_string());
+            }
+            if record.endpoint.is_some() {
+                span.attribute("server.address", record.instance().to_owned());
+            }
+            span.end(
+                end.status,
+                (!end.message.is_empty()).then_some(&*end.message),
+            );
+        }
+        match &mut exchange.policy {
+            Policy::Outbound(call) => {
+                call.record.reason = end.reason;
+                self.engine
+                    .finished(call, end.status, end.is_broken, self.now);
+                let record = &call.record;
+                let retries = record.attempts.saturating_sub(1);
+                if retries + record.transparent_retries > 0 {
+                    self.stats
+                        .repeated(exchange.row, retries, record.transparent_retries);
+                }
+                log::outbound(record, end, took);
+            }
+            Policy::Inbound(admission) => {
+                admission.record.reason = end.reason;
+                self.inbound.finished(admission, end.status, self.now);
+                log::inbound(&admission.record, end, took);
+            }
+            Policy::None if exchange.side == Side::Outbound => {
+                log::never_admitted(exchange.record().as_ref(), end);
+            }
+            Policy::None => {}
+        }
+        let (down, stream) = (exchange.down, exchange.down_stream);
+        let ended = exchange.request_ended;
+        let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);
+        for index in 0..exchange.attempts.len() {
+            self.end_attempt(current, key, index);
+        }
+        if wide > 0 {
+            self.links.narrow(down, wide);
+        }
+        if let Some(h2) = self.links.h2(current, down) {
+            if !ended {
+                // RFC 9113, section 8.1: the answer is whole, the rest of the request is not needed.
+                h2.reset(stream, ErrorCode::NO_ERROR);
+            }
+            h2.release(stream);
+        }
+        self.close_if_done(down);
+        if let Some(exchange) = self.exchanges.free(key) {
+            exchange.recycle();
+        }
+    }
+}

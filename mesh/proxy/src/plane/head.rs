@@ -1,0 +1,106 @@
+//! Headers of requests and responses, made fit for the next hop.
+
+use std::{borrow::Cow, time::Duration};
+
+use weft_http2::{HeaderBlock, Name};
+use weft_model::dataplane::HeaderChanges;
+use weft_policy::{Headers, deadline::format_timeout};
+
+/// Headers as the engines ask for them.
+pub(crate) struct Lookup<'a>(pub(crate) &'a HeaderBlock);
+
+impl Headers for Lookup<'_> {
+    fn get(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut values = self.0.values_by_name(name.as_bytes());
+        let first = Cow::Borrowed(std::str::from_utf8(values.next()?).ok()?);
+        values.try_fold(first, |all, next| {
+            let next = std::str::from_utf8(next).ok()?;
+            Some(Cow::Owned(format!("{all},{next}")))
+        })
+    }
+}
+
+/// A header's value as text.
+pub(crate) fn text(block: &HeaderBlock, name: Name) -> Option<&str> {
+    std::str::from_utf8(block.get(name)?).ok()
+}
+
+/// What a request must not carry to the next hop: claims about who sent it, and what HTTP/2 does
+/// without. `x-weft-subject` and `x-weft-criticality` stay: only workloads of the mesh reach a sidecar,
+/// and a workload acts for the user it serves.
+pub(crate) fn clean_request(block: &mut HeaderBlock) {
+    for name in [
+        Name::Host,
+        Name::ContentLength,
+        Name::XForwardedClientCert,
+        Name::XWeftCaller,
+        Name::XWeftUnprocessed,
+        Name::XWeftDecisionId,
+    ] {
+        block.remove(name);
+    }
+    remove_unknown_of_ours(block);
+    block.set(Name::Te, b"trailers");
+}
+
+/// What an answer must not carry to the hop before.
+pub(crate) fn clean_response(block: &mut HeaderBlock) {
+    for name in [
+        Name::ContentLength,
+        Name::XWeftCaller,
+        Name::XWeftSubject,
+        Name::XWeftCriticality,
+        Name::XWeftUnprocessed,
+        Name::XWeftDecisionId,
+    ] {
+        block.remove(name);
+    }
+    remove_unknown_of_ours(block);
+}
+
+fn remove_unknown_of_ours(block: &mut HeaderBlock) {
+    let is_ours = |name: Name, bytes: &[u8]| name == Name::Other && bytes.starts_with(b"x-weft-");
+    if block
+        .iter()
+        .any(|field| is_ours(field.name, field.name_bytes))
+    {
+        block.retain(|field| !is_ours(field.name, field.name_bytes));
+    }
+}
+
+/// The time that is left, for the next hop. Never more than there was.
+pub(crate) fn set_timeout(block: &mut HeaderBlock, left: Option<Duration>) {
+    match left {
+        Some(left) => block.set(Name::GrpcTimeout, format_timeout(left).as_bytes()),
+        None => {
+            block.remove(Name::GrpcTimeout);
+        }
+    }
+}
+
+/// What a route rule wants changed.
+pub(crate) fn change(block: &mut HeaderBlock, changes: &HeaderChanges) {
+    for name in &changes.remove {
+        block.remove_by_name(name.as_bytes());
+    }
+    for (name, value) in &changes.set {
+        block.set_by_name(name.as_bytes(), value.as_bytes());
+    }
+    for (name, value) in &changes.add {
+        block.push_by_name(name.as_bytes(), value.as_bytes());
+    }
+}
+
+/// The number in `grpc-status`, if there is one.
+pub(crate) fn grpc_status(block: &HeaderBlock) -> Option<i32> {
+    text(block, Name::GrpcStatus)?.parse().ok()
+}
+
+/// Whether this is a request that a gRPC client sends; else the HTTP status it is answered with.
+pub(crate) fn refused_as(block: &HeaderBlock) -> Option<&'static str> {
+    if block.get(Name::Method) != Some(b"POST") {
+        return Some("405");
+    }
+    let content_type = block.get(Name::ContentType).unwrap_or_default();
+    (!content_type.starts_with(b"application/grpc")).then_some("415")
+}

@@ -1,0 +1,413 @@
+//! One TCP connection: socket, TLS if it has any, HTTP/2. Bytes move here and nowhere else.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use mio::net::TcpStream;
+use weft_http2::{Connection, ConnectionError, StreamId};
+use weft_identity::Refusal;
+use weft_policy::Slot;
+
+use super::{
+    arena::{Arena, Key},
+    exchange::Exchange,
+    tls::{Outgoing, Progress, Tls},
+    window,
+};
+
+/// How much plaintext is encrypted at once: a few records.
+const ENCRYPT_BYTES: usize = 64 * 1024;
+
+/// Which side of the workload something belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    /// Calls to the workload.
+    #[default]
+    Inbound,
+    /// Calls of the workload.
+    Outbound,
+}
+
+impl Side {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// What HTTP/2 keeps for a stream: the call it carries, and which of its attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) exchange: Key<Exchange>,
+    pub(crate) attempt: u8,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A caller.
+    Downstream {
+        side: Side,
+        /// The SPIFFE ID it has proven; inbound only.
+        caller: Option<Arc<str>>,
+    },
+    /// An endpoint, or the workload.
+    Upstream {
+        /// Its place in the pool.
+        pool: usize,
+        /// Its place among the connections that a circuit breaker counts.
+        slot: Option<Slot>,
+    },
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// TCP or TLS is not finished; HTTP/2 has not begun.
+    Connecting,
+    /// HTTP/2 runs.
+    Open,
+    /// What is queued is written, then it is closed.
+    Closing,
+}
+
+/// TLS and the bytes around it.
+pub(crate) struct Wire {
+    pub(crate) tls: Tls,
+    outgoing: Outgoing,
+}
+
+impl Wire {
+    pub(crate) fn new(tls: Tls) -> Self {
+        Self {
+            tls,
+            outgoing: Outgoing::default(),
+        }
+    }
+
+    /// Decrypts what came. Plaintext goes to `deliver`.
+    pub(crate) fn receive(
+        &mut self,
+        bytes: &mut [u8],
+        deliver: &mut dyn FnMut(&[u8]),
+    ) -> Result<Progress, rustls::Error> {
+        self.tls.receive(bytes, &mut self.outgoing, deliver)
+    }
+}
+
+/// One TCP connection.
+pub(crate) struct Link {
+    pub(crate) socket: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) kind: Kind,
+    pub(crate) phase: Phase,
+    /// `None` on a cleartext connection, and while it handles what was received.
+    pub(crate) wire: Option<Box<Wire>>,
+    /// `None` before HTTP/2 begins, and while it handles what was received.
+    pub(crate) h2: Option<Box<Connection<Token>>>,
+    /// It has been [`Phase::Open`].
+    pub(crate) was_open: bool,
+    pub(crate) opened: Instant,
+    /// When the peer last took or gave something that was waited for.
+    pub(crate) last_progress: Instant,
+    /// Streams whose payload waits for a window or for room in the output.
+    pub(crate) blocked: Vec<Token>,
+    /// Waits for the socket to take more.
+    is_full: bool,
+    is_dirty: bool,
+    /// Streams of calls of this caller that have more than the first window.
+    wide: u32,
+    /// The first GOAWAY was sent at this instant.
+    pub(crate) leaving_since: Option<Instant>,
+    /// The second was sent: new streams are ignored.
+    pub(crate) has_left: bool,
+    /// Why it is closing, and since when.
+    pub(crate) verdict: Option<(Ended, Instant)>,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The peer closed it.
+    Closed,
+    /// The system says so.
+    Io(io::Error),
+    /// The peer broke HTTP/2 or a limit.
+    Http2(ConnectionError),
+    /// The TLS handshake failed.
+    Refused(Refusal),
+    /// There never was one.
+    Connect(io::Error),
+    /// The peer took nothing of what waited for it.
+    Stalled,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the peer closed the connection"),
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Http2(error) => write!(f, "{error}"),
+            Self::Refused(refusal) => write!(f, "{refusal}"),
+            Self::Connect(error) => write!(f, "cannot connect: {error}"),
+            Self::Stalled => f.write_str("the peer took nothing for 30 s of what waited for it"),
+        }
+    }
+}
+
+impl Link {
+    pub(crate) fn new(socket: TcpStream, peer: SocketAddr, kind: Kind, now: Instant) -> Self {
+        Self {
+            socket,
+            peer,
+            kind,
+            phase: Phase::Connecting,
+            wire: None,
+            h2: None,
+            was_open: false,
+            opened: now,
+            last_progress: now,
+            blocked: Vec::new(),
+            is_full: false,
+            is_dirty: false,
+            wide: 0,
+            leaving_since: None,
+            has_left: false,
+            verdict: None,
+        }
+    }
+
+    pub(crate) fn is_downstream(&self) -> bool {
+        matches!(self.kind, Kind::Downstream { .. })
+    }
+
+    /// One read. Zero bytes without an error: the socket has no more for now.
+    pub(crate) fn read(&mut self, room: &mut [u8]) -> Result<usize, Ended> {
+        loop {
+            match self.socket.read(room) {
+                Ok(0) => return Err(Ended::Closed),
+                Ok(n) => return Ok(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Ended::Io(error)),
+            }
+        }
+    }
+
+    /// Writes what is queued, as much as the socket takes. True if streams that waited for room in the
+    /// output may go on.
+    pub(crate) fn flush(&mut self, now: Instant) -> io::Result<bool> {
+        let mut has_room = false;
+        while !self.is_full {
+            let written = match (&mut self.wire, &mut self.h2) {
+                (Some(wire), h2) => {
+                    if wire.outgoing.is_empty() {
+                        has_room |= h2.as_mut().is_some_and(|h2| encrypt(wire, h2));
+                    }
+                    if wire.outgoing.is_empty() {
+                        break;
+                    }
+                    let written = write(&mut self.socket, wire.outgoing.pending())?;
+                    wire.outgoing.written(written.unwrap_or(0));
+                    written
+                }
+                (None, Some(h2)) if h2.has_output() => {
+                    let written = write(&mut self.socket, h2.output())?;
+                    has_room |= h2.written(written.unwrap_or(0));
+                    written
+                }
+                _ => break,
+            };
+            match written {
+                Some(_) => self.last_progress = now,
+                None => self.is_full = true,
+            }
+        }
+        Ok(has_room)
+    }
+
+    /// The socket takes more.
+    pub(crate) fn is_writable(&mut self) {
+        self.is_full = false;
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn has_output(&self) -> bool {
+        let is_encrypted = self
+            .wire
+            .as_ref()
+            .is_some_and(|wire| !wire.outgoing.is_empty());
+        is_encrypted || self.h2.as_ref().is_some_and(|h2| h2.has_output())
+    }
+
+    /// Says that nothing will follow: in TLS, then in TCP.
+    pub(crate) fn shut_down(&mut self) {
+        if let Some(wire) = &mut self.wire {
+            wire.tls.close(&mut wire.outgoing);
+            // If the socket is full, the peer learns it from TCP alone.
+            let _ = write(&mut self.socket, wire.outgoing.pending());
+            let all = wire.outgoing.pending().len();
+            wire.outgoing.written(all);
+        }
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// TCP is not connected yet.
+    pub(crate) fn is_half_made(&self) -> bool {
+        self.phase == Phase::Connecting && self.wire.is_none() && self.h2.is_none()
+    }
+
+    /// Nothing but TCP, or half a handshake.
+    pub(crate) fn has_not_begun(&self) -> bool {
+        self.phase == Phase::Connecting
+    }
+
+    /// Gives memory back: the slot may stay free for long.
+    pub(crate) fn empty(&mut self) {
+        self.wire = None;
+        self.h2 = None;
+        self.blocked = Vec::new();
+        self.verdict = None;
+    }
+}
+
+/// Encrypts some of the output. True as [`Connection::written`].
+fn encrypt(wire: &mut Wire, h2: &mut Connection<Token>) -> bool {
+    let output = h2.output();
+    if output.is_empty() {
+        return false;
+    }
+    let some = &output[..output.len().min(ENCRYPT_BYTES)];
+    let taken = wire.tls.encrypt(some, &mut wire.outgoing);
+    h2.written(taken)
+}
+
+/// `None` if the socket is full.
+fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<Option<usize>> {
+    loop {
+        match socket.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => return Ok(Some(n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The link whose events are being handled: its HTTP/2 state is out of the arena meanwhile.
+pub(crate) struct Current<'a> {
+    pub(crate) link: Key<Link>,
+    pub(crate) h2: Option<&'a mut Connection<Token>>,
+}
+
+impl Current<'_> {
+    /// No link's events are being handled.
+    pub(crate) fn none() -> Self {
+        Current {
+            link: Key::NONE,
+            h2: None,
+        }
+    }
+
+    /// The link's own stream is not needed any more.
+    pub(crate) fn release(&mut self, stream: StreamId) {
+        if let Some(h2) = &mut self.h2 {
+            h2.release(stream);
+        }
+    }
+
+    /// Payload that nobody waits for: its window is given back.
+    pub(crate) fn ignore(&mut self, stream: StreamId, bytes: usize) {
+        if let Some(h2) = &mut self.h2 {
+            h2.consumed(stream, bytes);
+        }
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+pub(crate) struct Links {
+    pub(crate) arena: Arena<Link>,
+    /// As [`super::core::Core::now`].
+    pub(crate) now: Option<Instant>,
+    /// Those with something to write.
+    dirty: Vec<Key<Link>>,
+}
+
+impl Links {
+    /// The HTTP/2 state of a link. What is queued there is written at the end of the turn.
+    pub(crate) fn h2<'a>(
+        &'a mut self,
+        current: &'a mut Current<'_>,
+        key: Key<Link>,
+    ) -> Option<&'a mut Connection<Token>> {
+        if current.link == key {
+            return current.h2.as_deref_mut();
+        }
+        self.mark(key);
+        self.arena.get_mut(key)?.h2.as_deref_mut()
+    }
+
+    /// Takes a wide window for a stream of a caller's call, if it has none yet and the caller's share is
+    /// not used up; gives the link of whichever stream's window is to be widened, which is `current`.
+    pub(crate) fn widen<'a>(
+        &'a mut self,
+        current: &'a mut Current<'_>,
+        down: Key<Link>,
+        is_wide: &mut bool,
+    ) -> Option<&'a mut Connection<Token>> {
+        let link = self.arena.get_mut(down)?;
+        if *is_wide || link.wide >= window::WIDE_STREAMS {
+            return None;
+        }
+        link.wide += 1;
+        *is_wide = true;
+        current.h2.as_deref_mut()
+    }
+
+    /// Gives wide windows back.
+    pub(crate) fn narrow(&mut self, down: Key<Link>, streams: u32) {
+        if let Some(link) = self.arena.get_mut(down) {
+            link.wide -= streams.min(link.wide);
+        }
+    }
+
+    /// A stream of this link has more to send than it may now.
+    pub(crate) fn block(&mut self, key: Key<Link>, token: Token) {
+        if let Some(link) = self.arena.get_mut(key)
+            && !link.blocked.contains(&token)
+        {
+            if let (true, Some(now)) = (link.blocked.is_empty(), self.now) {
+                link.last_progress = now;
+            }
+            link.blocked.push(token);
+        }
+    }
+
+    /// Writes to this link at the end of the turn.
+    pub(crate) fn mark(&mut self, key: Key<Link>) {
+        if let Some(link) = self.arena.get_mut(key)
+            && !std::mem::replace(&mut link.is_dirty, true)
+        {
+            self.dirty.push(key);
+        }
+    }
+
+    /// Takes the next link that has something to write.
+    pub(crate) fn next_dirty(&mut self) -> Option<Key<Link>> {
+        loop {
+            let key = self.dirty.pop()?;
+            if let Some(link) = self.arena.get_mut(key) {
+                link.is_dirty = false;
+                return Some(key);
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Connections to endpoints and to the workload, shared by all calls to each.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
+use mio::{Interest, net::TcpStream};
+use weft_identity::{Expected, SpiffeId, client_config};
+use weft_policy::Outcome;
+
+use super::{
+    arena::Key,
+    core::Core,
+    exchange::{Exchange, Place},
+    link::{Current, Ended, Kind, Link, Phase},
+    tls::Tls,
+};
+
+/// Connections to one endpoint. Each carries as many streams as its peer allows.
+const CONNECTIONS: usize = 8;
+
+/// Where to, and who must answer: an address that another service took over is another pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PoolKey {
+    pub(crate) address: SocketAddr,
+    /// The SPIFFE ID the peer must prove. `None`: cleartext, for the workload beside us.
+    pub(crate) identity: Option<Arc<str>>,
+}
+
+/// The connections to one endpoint, and who waits for one.
+pub(crate) struct Pool {
+    pub(crate) key: PoolKey,
+    links: Vec<Key<Link>>,
+    /// Attempts that wait, the longest first. Circuit breakers bound their number.
+    waiting: VecDeque<(Key<Exchange>, usize)>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+/// All pools. A pool is never forgotten, only its connections are: its number stays valid.
+#[derive(Default)]
+pub(crate) struct Pools {
+    pub(crate) all: Vec<Pool>,
+    index: HashMap<PoolKey, usize, RandomState>,
+}
+
+impl Pools {
+    /// The number of the pool for this peer.
+    pub(crate) fn index(&mut self, address: SocketAddr, identity: Option<&Arc<str>>) -> usize {
+        let key = PoolKey {
+            address,
+            identity: identity.map(Arc::clone),
+        };
+        if let Some(&index) = self.index.get(&key) {
+            return index;
+        }
+        let index = self.all.len();
+        self.index.insert(key.clone(), index);
+        self.all.push(Pool {
+            key,
+            links: Vec::new(),
+            waiting: VecDeque::new(),
+            tls: None,
+        });
+        index
+    }
+}
+
+impl Core {
+    /// Puts an attempt on a connection that has room, or makes it wait for one.
+    pub(crate) fn find_link(
+        &mut self,
+        current: &mut Current<'_>,
+        key: Key<Exchange>,
+        index: usize,
+    ) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        let pool = exchange.attempts[index].pool;
+        if self.pools.all[pool].waiting.is_empty()
+            && let Some(link) = self.roomiest(current, pool)
+            && self.send(current, key, index, link)
+        {
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        let attempt = &mut exchange.attempts[index];
+        if let Some(picked) = &attempt.picked {
+            match self.engine.pending(picked) {
+                Ok(slot) => attempt.pending = Some(slot),
+                Err(failure) => {
+                    let outcome = Outcome::Broken(failure);
+                    return self.attempt_failed(current, key, index, outcome);
+                }
+            }
+        }
+        attempt.place = Place::Waiting;
+        self.pools.all[pool].waiting.push_back((key, index));
+        self.connect_if_needed(current, pool);
+    }
+
+    /// The open connection with the fewest streams that takes another one.
+    fn roomiest(&mut self, current: &mut Current<'_>, pool: usize) -> Option<Key<Link>> {
+        let mut best: Option<(usize, Key<Link>)> = None;
+        for &key in &self.pools.all[pool].links {
+            let Some(link) = self.links.arena.get_mut(key) else {
+                continue;
+            };
+            if link.phase != Phase::Open {
+                continue;
+            }
+            let h2 = match current.link == key {
+                true => current.h2.as_deref(),
+                false => link.h2.as_deref(),
+            };
+            let Some(h2) = h2.filter(|h2| h2.capacity_for_streams() > 0) else {
+                continue;
+            };
+            let streams = h2.open_streams();
+            if best.is_none_or(|(fewest, _)| streams < fewest) {
+                best = Some((streams, key));
+            }
+        }
+        best.map(|(_, key)| key)
+    }
+
+    /// Gives connections that have room to those who wait.
+    pub(crate) fn pump(&mut self, current: &mut Current<'_>, pool: usize) {
+        while let Some(&(key, index)) = self.pools.all[pool].waiting.front() {
+            let still_waits = self.exchanges.get(key).is_some_and(|exchange| {
+                let attempt = exchange.attempts.get(index);
+                attempt.is_some_and(|attempt| attempt.place == Place::Waiting)
+            });
+            if still_waits {
+                let Some(link) = self.roomiest(current, pool) else {
+                    return self.connect_if_needed(current, pool);
+                };
+                if !self.send(current, key, index, link) {
+                    return;
+                }
+            }
+            self.pools.all[pool].waiting.pop_front();
+        }
+    }
+
+    /// Makes a connection if some wait and none is being made.
+    fn connect_if_needed(&mut self, current: &mut Current<'_>, pool: usize) {
+        let Pool { links, waiting, .. } = &self.pools.all[pool];
+        let mut leaving = 0;
+        for &key in links {
+            match self.links.arena.get(key) {
+                Some(link) if link.phase == Phase::Connecting => return,
+                Some(link) if link.leaving_since.is_some() => leaving += 1,
+                _ => {}
+            }
+        }
+        let Some(&(key, index)) = waiting.front() else {
+            return;
+        };
+        if links.len() - leaving >= CONNECTIONS {
+            return;
+        }
+        let exchange = self.exchanges.get(key);
+        let picked = exchange.and_then(|exchange| exchange.attempts.get(index)?.picked.as_ref());
+        let slot = match picked
+            .map(|picked| self.engine.connection(picked))
+            .transpose()
+        {
+            Ok(slot) => slot,
+            Err(_) if self.pools.all[pool].links.len() > leaving => return,
+            Err(failure) => {
+                return self.fail_waiting(current, pool, &Outcome::Broken(failure));
+            }
+        };
+        let key = self.pools.all[pool].key.clone();
+        match TcpStream::connect(key.address) {
+            Ok(socket) => {
+                let kind = Kind::Upstream { pool, slot };
+                let link = Link::new(socket, key.address, kind, self.now);
+                let key = self.links.arena.insert(link);
+                self.pools.all[pool].links.push(key);
+                self.register(key);
+            }
+            Err(error) => {
+                if let Some(slot) = slot {
+                    self.engine.free(slot);
+                }
+                let message = format!("cannot connect: {error}");
+                self.fail_waiting(current, pool, &Outcome::ConnectFailed(message));
+            }
+        }
+    }
+
+    fn register(&mut self, key: Key<Link>) {
+        let Some(link) = self.links.arena.get_mut(key) else {
+            return;
+        };
+        let _ = link.socket.set_nodelay(true);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = super::turn::token(key);
+        if let Err(error) = self.registry.register(&mut link.socket, token, interest) {
+            self.doomed.push((key, Ended::Io(error)));
+        }
+    }
+
+    /// TLS for a link that has just connected.
+    pub(crate) fn client_tls(&mut self, pool: usize) -> Result<Option<Tls>, String> {
+        let Pool { key, tls, .. } = &mut self.pools.all[pool];
+        let Some(identity) = &key.identity else {
+            return Ok(None);
+        };
+        let config = match tls {
+            Some(config) => Arc::clone(config),
+            None => {
+                let id = SpiffeId::parse(identity).map_err(|error| error.to_string())?;
+                let Some(own) = &self.identity else {
+                    return Err("this process has no identity to connect with".to_owned());
+                };
+                let config =
+                    client_config(own, Expected::Id(id)).map_err(|error| error.to_string())?;
+                Arc::clone(tls.insert(config))
+            }
+        };
+        Tls::client(config, key.address.ip())
+            .map(Some)
+            .map_err(|error| error.to_string())
+    }
+
+    /// The peer's first SETTINGS have come, or others.
+    pub(crate) fn upstream_opened(&mut self, current: &mut Current<'_>) {
+        let Some(link) = self.links.arena.get_mut(current.link) else {
+            return;
+        };
+        let Kind::Upstream { pool, .. } = link.kind else {
+            return;
+        };
+        if link.phase == Phase::Connecting {
+            link.phase = Phase::Open;
+            link.was_open = true;
+        }
+        self.pump(current, pool);
+    }
+
+    /// A connection of a pool is gone. Those on it learn it; those who wait go on waiting only if
+    /// another connection may take them.
+    pub(crate) fn upstream_gone(&mut self, key: Key<Link>, pool: usize, was_open: bool, why: &str) {
+        let current = &mut Current::none();
+        self.pools.all[pool].links.retain(|&other| other != key);
+        for exchange in self.exchanges.keys() {
+            let Some(found) = self.exchanges.get(exchange) else {
+                continue;
+            };
+            for index in 0..found.attempts.len() {
+                let found = self.exchanges.get(exchange);
+                let attempt = found.and_then(|found| found.attempts.get(index));
+                if let Some(attempt) = attempt
+                    && matches!(attempt.place, Place::Sent { link, .. } if link == key)
+                {
+                    let message = format!("the upstream connection broke: {why}");
+                    let failure = super::attempt::reset(None, message);
+                    let token = super::link::Token {
+                        exchange,
+                        attempt: index as u8,
+                    };
+                    self.attempt_broke(current, token, Outcome::Broken(failure));
+                }
+            }
+        }
+        let others = &self.pools.all[pool].links;
+        let has_other = others.iter().any(|&other| {
+            self.links
+                .arena
+                .get(other)
+                .is_some_and(|link| link.phase != Phase::Closing)
+        });
+        if was_open || has_other {
+            self.pump(current, pool);
+        } else {
+            self.fail_waiting(current, pool, &Outcome::ConnectFailed(why.to_owned()));
+        }
+    }
+
+    fn fail_waiting(&mut self, current: &mut Current<'_>, pool: usize, outcome: &Outcome) {
+        let waiting = std::mem::take(&mut self.pools.all[pool].waiting);
+        for (key, index) in waiting {
+            let exchange = self.exchanges.get(key);
+            let attempt = exchange.and_then(|exchange| exchange.attempts.get(index));
+            if attempt.is_some_and(|attempt| attempt.place == Place::Waiting) {
+                self.attempt_failed(current, key, index, outcome.clone());
+            }
+        }
+    }
+
+    /// Lets connections to endpoints go that no target has any more.
+    pub(crate) fn keep_pools(&mut self, wanted: &HashSet<PoolKey>) {
+        for pool in 0..self.pools.all.len() {
+            let found = &self.pools.all[pool];
+            if found.key.identity.is_some() && !wanted.contains(&found.key) {
+                for key in found.links.clone() {
+                    self.leave(key);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the rest of the process wants of the data plane: identity, configuration, drain.
+
+use std::{collections::HashSet, sync::Arc};
+
+use tokio::sync::oneshot;
+use weft_identity::Identity;
+use weft_model::dataplane::Snapshot;
+
+use super::{
+    core::Core,
+    link::{Current, Ended, Kind, Side},
+    pool::PoolKey,
+};
+
+impl Core {
+    /// From here on connections prove who we are.
+    pub(crate) fn identify(&mut self, identity: Arc<Identity>) {
+        self.identity = Some(identity);
+        self.wake_held();
+    }
+
+    /// Decides by `snapshot` from here on. Calls under way go on with what they have.
+    pub(crate) fn configure(&mut self, snapshot: &Snapshot) {
+        self.engine.update(snapshot);
+        self.inbound.update(snapshot.inbound.as_ref());
+        let methods = snapshot.targets.values().flat_map(|target| &target.methods);
+        let paths: Vec<String> = methods
+            .filter_map(|rule| {
+                let (service, method) = (
+                    rule.matches.service.as_ref()?,
+                    rule.matches.method.as_ref()?,
+                );
+                Some(format!("/{service}/{method}"))
+            })
+            .collect();
+        self.stats.know(paths.iter().map(String::as_str));
+        let wanted: HashSet<PoolKey> = snapshot
+            .targets
+            .values()
+            .flat_map(|target| {
+                let identity: Arc<str> = target.identity.as_str().into();
+                target.endpoints.iter().map(move |endpoint| PoolKey {
+                    address: endpoint.address,
+                    identity: Some(Arc::clone(&identity)),
+                })
+            })
+            .collect();
+        self.keep_pools(&wanted);
+        self.wake_held();
+    }
+
+    /// Calls that wait for an endpoint ask again.
+    fn wake_held(&mut self) {
+        if self.identity.is_none() || !self.engine.is_configured() {
+            return;
+        }
+        for key in self.exchanges.keys() {
+            if self
+                .exchanges
+                .get(key)
+                .is_some_and(|exchange| exchange.is_held)
+            {
+                self.next_attempt(&mut Current::none(), key);
+            }
+        }
+    }
+
+    /// Asks all callers of a side to go, and tells when they have gone.
+    pub(crate) fn drain(&mut self, side: Side, done: oneshot::Sender<()>) {
+        self.drained[side as usize] = Some(done);
+        for key in self.links.arena.keys() {
+            let found = self.links.arena.get(key);
+            if found.is_some_and(|link| is_from(&link.kind, side)) {
+                self.leave(key);
+            }
+        }
+        self.left(side);
+    }
+
+    /// Ends the connections of a side that are still there.
+    pub(crate) fn cut(&mut self, side: Side) {
+        for key in self.links.arena.keys() {
+            let found = self.links.arena.get(key);
+            if found.is_some_and(|link| is_from(&link.kind, side)) {
+                self.doomed.push((key, Ended::Closed));
+            }
+        }
+    }
+
+    /// Tells whoever waits for it that the last connection of a side has ended.
+    pub(crate) fn left(&mut self, side: Side) {
+        if self.connections(side) == 0
+            && let Some(done) = self.drained[side as usize].take()
+        {
+            let _ = done.send(());
+        }
+    }
+
+    /// How many callers of a side are connected.
+    pub(crate) fn connections(&self, side: Side) -> usize {
+        let links = self.links.arena.keys();
+        let links = links.iter().filter_map(|&key| self.links.arena.get(key));
+        links.filter(|link| is_from(&link.kind, side)).count()
+    }
+}
+
+fn is_from(kind: &Kind, side: Side) -> bool {
+    matches!(kind, Kind::Downstream { side: other, .. } if *other == side)
+}
