@@ -112,7 +112,8 @@ pub struct CircuitBreakers {
 pub struct RetryBudget {
     /// Of the calls under way, 0 to 100. Default 20.
     pub budget_percent: u32,
-    /// Allowed in any case. Default 3.
+    /// Allowed in any case. Default 10, as many as Linkerd allows each second: with Envoy's 3, the calls
+    /// that are on a replica when it dies would mostly fail.
     pub min_retry_concurrency: u32,
 }
 
@@ -125,7 +126,7 @@ impl Default for CircuitBreakers {
             max_retries: 1024,
             retry_budget: RetryBudget {
                 budget_percent: 20,
-                min_retry_concurrency: 3,
+                min_retry_concurrency: 10,
             },
         }
     }

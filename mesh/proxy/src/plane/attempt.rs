@@ -177,6 +177,9 @@ impl Core {
         h2.send_headers(stream, &exchange.head, end);
         attempt.place = Place::Sent { link, stream };
         attempt.sent_end = end;
+        if let Some(link) = self.links.arena.get_mut(link) {
+            link.unsent.push(token);
+        }
         if let Some(slot) = attempt.pending.take() {
             self.engine.free(slot);
         }

@@ -118,6 +118,8 @@ pub(crate) struct Link {
     pub(crate) last_progress: Instant,
     /// Streams whose payload waits for a window or for room in the output.
     pub(crate) blocked: Vec<Token>,
+    /// Streams of which provably nothing was sent yet: begun since the last write.
+    pub(crate) unsent: Vec<Token>,
     /// Waits for the socket to take more.
     is_full: bool,
     is_dirty: bool,
@@ -174,6 +176,7 @@ impl Link {
             opened: now,
             last_progress: now,
             blocked: Vec::new(),
+            unsent: Vec::new(),
             is_full: false,
             is_dirty: false,
             wide: 0,
@@ -225,7 +228,10 @@ impl Link {
                 _ => break,
             };
             match written {
-                Some(_) => self.last_progress = now,
+                Some(_) => {
+                    self.last_progress = now;
+                    self.unsent.clear();
+                }
                 None => self.is_full = true,
             }
         }
@@ -273,6 +279,7 @@ impl Link {
         self.wire = None;
         self.h2 = None;
         self.blocked = Vec::new();
+        self.unsent = Vec::new();
         self.verdict = None;
     }
 }

@@ -15,7 +15,7 @@ use super::{
     arena::Key,
     core::Core,
     exchange::{Exchange, Place},
-    link::{Current, Ended, Kind, Link, Phase},
+    link::{Current, Ended, Kind, Link, Phase, Token},
     tls::Tls,
 };
 
@@ -248,7 +248,14 @@ impl Core {
 
     /// A connection of a pool is gone. Those on it learn it; those who wait go on waiting only if
     /// another connection may take them.
-    pub(crate) fn upstream_gone(&mut self, key: Key<Link>, pool: usize, was_open: bool, why: &str) {
+    pub(crate) fn upstream_gone(
+        &mut self,
+        key: Key<Link>,
+        pool: usize,
+        was_open: bool,
+        unsent: &[Token],
+        why: &str,
+    ) {
         let current = &mut Current::none();
         self.pools.all[pool].links.retain(|&other| other != key);
         for exchange in self.exchanges.keys() {
@@ -261,13 +268,17 @@ impl Core {
                 if let Some(attempt) = attempt
                     && matches!(attempt.place, Place::Sent { link, .. } if link == key)
                 {
-                    let message = format!("the upstream connection broke: {why}");
-                    let failure = super::attempt::reset(None, message);
-                    let token = super::link::Token {
+                    let token = Token {
                         exchange,
                         attempt: index as u8,
                     };
-                    self.attempt_broke(current, token, Outcome::Broken(failure));
+                    let outcome = if unsent.contains(&token) {
+                        Outcome::Refused(format!("the connection broke before: {why}"))
+                    } else {
+                        let message = format!("the upstream connection broke: {why}");
+                        Outcome::Broken(super::attempt::reset(None, message))
+                    };
+                    self.attempt_broke(current, token, outcome);
                 }
             }
         }

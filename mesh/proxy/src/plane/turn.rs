@@ -261,6 +261,7 @@ impl Core {
             },
         );
         let why = ended.to_string();
+        let unsent = std::mem::take(&mut link.unsent);
         if let Some(link) = self.links.arena.free(key) {
             link.empty();
         }
@@ -270,7 +271,7 @@ impl Core {
                     self.engine.free(slot);
                 }
                 tracing::debug!(address = %peer, error = why, "upstream connection ended");
-                self.upstream_gone(key, pool, was_open, &why);
+                self.upstream_gone(key, pool, was_open, &unsent, &why);
             }
             Kind::Downstream { side, .. } => {
                 self.tell_end(side, peer, &ended);
