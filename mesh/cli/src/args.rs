@@ -21,6 +21,8 @@ pub enum Command {
     Up(UpArgs),
     /// Check the mesh file together with the contracts
     Check(CheckArgs),
+    /// Play policy tests in virtual time
+    Test(TestArgs),
     /// Show what runs: processes, identities, readiness, configuration
     Status(StatusArgs),
     /// Show the logs of a service or process
@@ -104,6 +106,39 @@ pub struct CheckArgs {
     #[arg(value_name = "FILE", env = "WEFT_MESH")]
     pub file: Option<PathBuf>,
     /// Print the problems as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `weft test`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  weft test tests/policies                     every *.policytest.yaml in it and below
+  weft test retries.policytest.yaml -v         with what happened, when and why
+  weft test . --filter hedg                    cases whose name or file contains that
+  weft test . --json | jq -r 'select(.passed | not) | .name'
+
+A test file names a mesh file, or holds a small mesh, and has cases:
+
+  mesh: ../mesh.yaml
+  cases:
+    - name: a replica that is down costs one retry
+      endpoints: { carts: { a: refuses connections, b: OK } }
+      calls: { method: GetCart, times: 10 }
+      expect: { status: OK, received: { b: 10 } }
+
+Exit code: 0 all passed, 1 some failed, 2 a file cannot be read.")]
+pub struct TestArgs {
+    /// Policy test files, or folders with `*.policytest.yaml` in them or below.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only cases whose name or file contains this text.
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Show what happened in passing cases, too.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Print one JSON object per case instead.
     #[arg(long)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! The binary `weft`: up, check, status, logs, stop, and the long-running parts.
+//! The binary `weft`: up, check, test, status, logs, stop, and the long-running parts.
 //!
 //! Start reading at [`up`]: it plans processes from the mesh file, starts and supervises them. The
 //! others read what it writes into the data folder ([`data`]). `control`, `proxy` and `edge` are
@@ -30,6 +30,7 @@ mod status;
 mod stop;
 mod system;
 mod terminal;
+mod test;
 mod up;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(args) => up::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Logs(args) => logs::run(&args),
         Command::Stop(args) => stop::run(&args),

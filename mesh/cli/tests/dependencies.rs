@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 6] = [
     &["contracts", "weft-http2", "weft-runtime"],
     &["weft-model"],
     &["weft-policy", "weft-xds", "weft-identity", "weft-transcode"],
-    &["weft-channel"],
+    &["weft-channel", "weft-simulate"],
     &["weft-proxy", "weft-edge", "weft-control"],
     &["weft"],
 ];

@@ -1,0 +1,263 @@
+//! `calls`: who asks what, when and how often.
+
+use std::time::Duration;
+
+use prost_reflect::MethodDescriptor;
+use weft_model::{
+    EDGE_ACCOUNT, Problem, Spanned,
+    dataplane::Criticality,
+    yaml::{Fields, Node, Value, nearest},
+};
+
+use super::Reader;
+use crate::{
+    spec::{CallSpec, Callee, Starts},
+    words::Unit,
+};
+
+/// Calls of one kind in one case: more would be a typing error.
+const MOST_CALLS: u32 = 100_000;
+
+impl Reader<'_> {
+    /// One call or a list of them.
+    pub(super) fn calls(&mut self, node: &Node) -> Vec<CallSpec> {
+        match &node.value {
+            Value::List(items) => items.iter().filter_map(|item| self.call(item)).collect(),
+            _ => self.call(node).into_iter().collect(),
+        }
+    }
+
+    fn call(&mut self, node: &Node) -> Option<CallSpec> {
+        if let Value::Text(text) = &node.value {
+            let method = Spanned::new(text.clone(), node.span);
+            return Some(CallSpec {
+                callee: self.callee(&method, None)?,
+                from: EDGE_ACCOUNT.to_owned(),
+                starts: Starts::At {
+                    first: Duration::ZERO,
+                    every: Duration::ZERO,
+                    times: 1,
+                    is_random: false,
+                },
+                timeout: None,
+                headers: Vec::new(),
+                is_replayable: true,
+                is_retry: false,
+                cancel_after: None,
+                expect: Vec::new(),
+            });
+        }
+        let mut fields = self.decoder.fields(node, "the call");
+        let method = fields.require(self.decoder, "method");
+        let method = method.and_then(|node| self.decoder.text(node, "`method`"));
+        let to = fields
+            .take("to")
+            .and_then(|node| self.decoder.text(node, "`to`"));
+        let callee = method.and_then(|method| self.callee(&method, to.as_ref()));
+        let from = fields
+            .take("from")
+            .and_then(|node| self.decoder.text(node, "`from`"));
+        let starts = self.starts(&mut fields);
+        let timeout = fields
+            .take("timeout")
+            .and_then(|node| self.time(node, "`timeout`"));
+        let headers = self.headers(&mut fields);
+        let size = fields.take("bytes");
+        let size = size.and_then(|node| self.decoder.integer(node, "`bytes`", 0..=u64::MAX));
+        let previous = fields.take("previousAttempts");
+        let previous = previous.and_then(|node| self.small(node, "`previousAttempts`", 0));
+        let cancel = fields.take("cancelAfter");
+        let cancel_after = cancel.and_then(|node| self.time(node, "`cancelAfter`"));
+        let expect = fields.take("expect");
+        let expect = expect.map(|node| self.expects(node)).unwrap_or_default();
+        fields.finish(self.decoder);
+        let replay_limit = weft_policy::REPLAY_LIMIT_BYTES as u64;
+        Some(CallSpec {
+            callee: callee?,
+            from: from.map_or_else(|| EDGE_ACCOUNT.to_owned(), |from| from.value),
+            starts: starts?,
+            timeout,
+            headers,
+            is_replayable: size.is_none_or(|size| size.value <= replay_limit),
+            is_retry: previous.is_some_and(|previous| previous > 0),
+            cancel_after,
+            expect,
+        })
+    }
+
+    fn headers(&mut self, fields: &mut Fields<'_>) -> Vec<(String, String)> {
+        let mut headers = match fields.take("headers") {
+            Some(node) => self.pairs(node, "`headers`"),
+            None => Vec::new(),
+        };
+        for (name, _) in &mut headers {
+            *name = name.to_lowercase();
+        }
+        let grade = fields.take("criticality");
+        let grade = grade.and_then(|node| self.decoder.text(node, "`criticality`"));
+        if let Some(grade) = grade {
+            let known = Criticality::ALL.map(Criticality::as_str);
+            if !known.contains(&grade.as_str()) {
+                let message = format!("`{}` is no criticality", grade.value);
+                let problem = Problem::new("wrong-value", grade.span, message);
+                self.decoder
+                    .report(problem.hint(format!("one of {}", known.join(", "))));
+            }
+            headers.push(("x-weft-criticality".to_owned(), grade.value));
+        }
+        headers
+    }
+
+    fn starts(&mut self, fields: &mut Fields<'_>) -> Option<Starts> {
+        let (span, at) = (fields.span, fields.take("at"));
+        let first = at
+            .and_then(|node| self.time(node, "`at`"))
+            .unwrap_or_default();
+        let times = fields
+            .take("times")
+            .and_then(|node| self.small(node, "`times`", 1));
+        let every = fields
+            .take("every")
+            .and_then(|node| self.time(node, "`every`"));
+        let rate = fields.take("rate").and_then(|node| self.rate(node));
+        let clients = fields
+            .take("clients")
+            .and_then(|node| self.small(node, "`clients`", 1));
+        let length = fields.take("for").and_then(|node| self.time(node, "`for`"));
+        let random = fields.take("arrivals");
+        let random = random.and_then(|node| self.decoder.text(node, "`arrivals`"));
+        let is_random = random
+            .as_ref()
+            .is_some_and(|word| word.as_str() == "random");
+        if let Some(word) = random.filter(|_| !is_random) {
+            let problem = Problem::new("wrong-value", word.span, "`arrivals` can be `random` only");
+            self.decoder.report(problem);
+        }
+        let starts =
+            match (times, rate, clients, length) {
+                (None, Some(rate), None, Some(length)) => Starts::At {
+                    first,
+                    every: Duration::from_secs_f64(1.0 / rate),
+                    times: (length.as_secs_f64() * rate).round() as u32,
+                    is_random,
+                },
+                (None, None, Some(clients), Some(length)) => Starts::Clients {
+                    first,
+                    clients,
+                    until: first + length,
+                },
+                (_, None, None, None) => Starts::At {
+                    first,
+                    every: every.unwrap_or_default(),
+                    times: times.unwrap_or(1),
+                    is_random,
+                },
+                _ => {
+                    let message = "the call does not say clearly how often it is made";
+                    let problem = Problem::new("wrong-value", span, message);
+                    self.decoder.report(problem.hint(
+                        "`times` with `every`, or `rate` with `for`, or `clients` with `for`",
+                    ));
+                    return None;
+                }
+            };
+        if matches!(starts, Starts::At { times, .. } if times > MOST_CALLS) {
+            let message = format!("more than {MOST_CALLS} calls");
+            self.decoder
+                .report(Problem::new("out-of-range", span, message));
+            return None;
+        }
+        Some(starts)
+    }
+
+    fn rate(&mut self, node: &Node) -> Option<f64> {
+        let amount = self.amount(node, "`rate`", &[Unit::Rate])?;
+        let exact = amount.exact().filter(|rate| *rate > 0.0);
+        if exact.is_none() {
+            self.decoder.wrong(node, "`rate`", "a rate such as `100/s`");
+        }
+        exact
+    }
+
+    /// The method and who serves it. A bare name stands for the only method of that name.
+    pub(super) fn callee(
+        &mut self,
+        method: &Spanned<String>,
+        to: Option<&Spanned<String>>,
+    ) -> Option<Callee> {
+        if let Some(to) = to
+            && !self.is_service(to)
+        {
+            return None;
+        }
+        let found = self.methods_called(method);
+        let path = match (found.as_slice(), method.contains('/'), to) {
+            ([only], ..) => format!("{}/{}", only.parent_service().full_name(), only.name()),
+            // What the contracts do not know can be called as well, where somebody says who serves it.
+            ([], true, Some(_)) => method.value.clone(),
+            _ => {
+                self.no_such_method(method, &found);
+                return None;
+            }
+        };
+        let contract = path.split('/').next().unwrap_or_default();
+        let mut services = self.mesh.services.values();
+        let service = services.find(|service| match to {
+            Some(to) => service.name.value == to.value,
+            None => service.serves.iter().any(|served| served.value == contract),
+        })?;
+        Some(Callee {
+            authority: service.authority(),
+            path: format!("/{path}"),
+        })
+    }
+
+    fn served(&self) -> impl Iterator<Item = MethodDescriptor> {
+        let services = self.mesh.services.values();
+        let contracts = services.flat_map(|service| &service.serves);
+        let contracts = contracts.filter_map(|name| self.pool.get_service_by_name(name));
+        contracts.flat_map(|contract| contract.methods().collect::<Vec<_>>())
+    }
+
+    fn methods_called(&self, name: &str) -> Vec<MethodDescriptor> {
+        let named = |method: &MethodDescriptor| match name.split_once('/') {
+            Some((service, bare)) => {
+                method.parent_service().full_name() == service && method.name() == bare
+            }
+            None => method.name() == name,
+        };
+        self.served().filter(named).collect()
+    }
+
+    fn no_such_method(&mut self, method: &Spanned<String>, found: &[MethodDescriptor]) {
+        let full = |method: &MethodDescriptor| {
+            format!("{}/{}", method.parent_service().full_name(), method.name())
+        };
+        let (message, hint) = if found.is_empty() {
+            let message = format!("no service of the mesh has a method `{}`", method.value);
+            let is_full = method.contains('/');
+            let known = self.served();
+            let known: Vec<_> = known
+                .map(|known| {
+                    if is_full {
+                        full(&known)
+                    } else {
+                        known.name().to_owned()
+                    }
+                })
+                .collect();
+            let hint = match nearest(method, known.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`Method` or `package.Service/Method`; `to` names a service for others"
+                    .to_owned(),
+            };
+            (message, hint)
+        } else {
+            let message = format!("more than one method is called `{}`", method.value);
+            let all: Vec<_> = found.iter().map(full).collect();
+            (message, format!("write one of {}", all.join(", ")))
+        };
+        let problem = Problem::new("unknown-method", method.span, message);
+        self.decoder.report(problem.hint(hint));
+    }
+}

@@ -1,0 +1,312 @@
+//! `endpoints`: what there is, and what it does.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use weft_model::{
+    Problem, Spanned,
+    dataplane::{HealthStatus, Locality},
+    yaml::{Fields, Node, Value, nearest},
+};
+use weft_policy::{LoadReport, code};
+
+use super::{Endpoints, Reader};
+use crate::{
+    spec::{Behaviour, EndpointSpec, State},
+    words::{ANSWERS, Answer, Spread},
+};
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            is_there: true,
+            locality: Locality::default(),
+            priority: 0,
+            weight: 1,
+            labels: BTreeMap::new(),
+            health: HealthStatus::Healthy,
+            behaviour: Behaviour {
+                latency: Spread::exactly(Duration::from_millis(1)),
+                answers: Arc::new([Answer::ok()]),
+                fail: None,
+                connect: Some(Duration::ZERO),
+                workers: None,
+                queue: 1000,
+                streams: 100,
+                stream: Duration::ZERO,
+                load: None,
+                calls: Arc::new([]),
+            },
+        }
+    }
+}
+
+fn spec(name: &str, start: State) -> EndpointSpec {
+    EndpointSpec {
+        name: name.to_owned(),
+        start,
+        changes: Vec::new(),
+    }
+}
+
+/// `carts-1`, `carts-2`, ..., all well.
+pub(super) fn numbered(service: &str, count: u32) -> Vec<EndpointSpec> {
+    let names = (1..=count).map(|n| format!("{service}-{n}"));
+    names.map(|name| spec(&name, State::default())).collect()
+}
+
+impl Reader<'_> {
+    pub(super) fn endpoints(&mut self, node: &Node) -> Endpoints {
+        let mut endpoints = Endpoints::new();
+        for (service, node) in self.decoder.fields(node, "`endpoints`").rest() {
+            if !self.is_service(service) {
+                continue;
+            }
+            let specs = self.endpoints_of(service, node);
+            endpoints.insert(service.value.clone(), specs);
+        }
+        endpoints
+    }
+
+    pub(super) fn is_service(&mut self, name: &Spanned<String>) -> bool {
+        if self.mesh.services.contains_key(&name.value) {
+            return true;
+        }
+        let known = || self.mesh.services.keys().map(String::as_str);
+        let message = format!("the mesh has no service `{}`", name.value);
+        let problem = Problem::new("unknown-service", name.span, message);
+        self.decoder.report(match nearest(name, known()) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint(format!(
+                "there are {}",
+                known().collect::<Vec<_>>().join(", ")
+            )),
+        });
+        false
+    }
+
+    fn endpoints_of(&mut self, service: &str, node: &Node) -> Vec<EndpointSpec> {
+        match &node.value {
+            Value::Integer(_) => {
+                let count = self
+                    .decoder
+                    .integer(node, "the number of endpoints", 0..=1000);
+                let count = count.and_then(|count| u32::try_from(count.value).ok());
+                numbered(service, count.unwrap_or_default())
+            }
+            Value::List(_) => {
+                let names = self.decoder.texts(node, "endpoints");
+                names
+                    .iter()
+                    .map(|name| spec(name, State::default()))
+                    .collect()
+            }
+            _ => {
+                let fields = self.decoder.fields(node, "the endpoints of a service");
+                let entries = fields.rest();
+                entries
+                    .into_iter()
+                    .map(|(name, node)| self.endpoint(name, node))
+                    .collect()
+            }
+        }
+    }
+
+    fn endpoint(&mut self, name: &str, node: &Node) -> EndpointSpec {
+        let mut start = State::default();
+        let Value::Map(_) = node.value else {
+            self.brief(node, &mut start);
+            return spec(name, start);
+        };
+        let mut fields = self.decoder.fields(node, "the endpoint");
+        let at = fields.take("at");
+        self.state(fields, &mut start);
+        let mut spec = spec(name, start.clone());
+        let Some(at) = at else {
+            return spec;
+        };
+        let mut state = start;
+        for (time, node) in self.decoder.fields(at, "`at`").rest() {
+            let Some(time) = crate::words::duration(time) else {
+                let message = format!("`{}` is no time", time.value);
+                let problem = Problem::new("wrong-unit", time.span, message);
+                self.decoder
+                    .report(problem.hint("such as `5s: UNAVAILABLE`"));
+                continue;
+            };
+            self.brief(node, &mut state);
+            spec.changes.push((time, state.clone()));
+        }
+        spec.changes.sort_by_key(|(time, _)| *time);
+        spec
+    }
+
+    /// `joins`, `leaves`, an answer, or a map of what is different.
+    fn brief(&mut self, node: &Node, state: &mut State) {
+        match &node.value {
+            Value::Text(word) if word == "joins" => state.is_there = true,
+            Value::Text(word) if word == "leaves" || word == "absent" => state.is_there = false,
+            Value::Text(_) | Value::List(_) => {
+                if let Some(answers) = self.answers(node) {
+                    state.behaviour.answers = answers;
+                    state.behaviour.fail = None;
+                }
+            }
+            _ => {
+                let fields = self.decoder.fields(node, "the endpoint");
+                self.state(fields, state);
+            }
+        }
+    }
+
+    fn state(&mut self, mut fields: Fields<'_>, state: &mut State) {
+        for (key, part) in [
+            ("region", &mut state.locality.region),
+            ("zone", &mut state.locality.zone),
+            ("subZone", &mut state.locality.sub_zone),
+        ] {
+            let text = fields.take(key);
+            if let Some(text) = text.and_then(|node| self.decoder.text(node, key)) {
+                *part = text.value;
+            }
+        }
+        let priority = fields.take("priority");
+        if let Some(priority) = priority.and_then(|node| self.small(node, "`priority`", 0)) {
+            state.priority = priority;
+        }
+        let weight = fields.take("weight");
+        if let Some(weight) = weight.and_then(|node| self.small(node, "`weight`", 1)) {
+            state.weight = weight;
+        }
+        if let Some(node) = fields.take("labels") {
+            state.labels = self.pairs(node, "`labels`").into_iter().collect();
+        }
+        if let Some(health) = fields.take("health").and_then(|node| self.health(node)) {
+            state.health = health;
+        }
+        self.behaviour(&mut fields, &mut state.behaviour);
+        fields.finish(self.decoder);
+    }
+
+    fn health(&mut self, node: &Node) -> Option<HealthStatus> {
+        let text = self.decoder.text(node, "`health`")?;
+        let status = match text.as_str() {
+            "healthy" => HealthStatus::Healthy,
+            "draining" => HealthStatus::Draining,
+            "unhealthy" => HealthStatus::Unhealthy,
+            _ => {
+                let message = format!("`{}` is no health", text.value);
+                let problem = Problem::new("wrong-value", text.span, message);
+                self.decoder
+                    .report(problem.hint("`healthy`, `draining` or `unhealthy`"));
+                return None;
+            }
+        };
+        Some(status)
+    }
+
+    fn behaviour(&mut self, fields: &mut Fields<'_>, behaviour: &mut Behaviour) {
+        let latency = fields.take("latency");
+        if let Some(latency) = latency.and_then(|node| self.spread(node, "`latency`")) {
+            behaviour.latency = latency;
+        }
+        if let Some(answers) = fields.take("answers").and_then(|node| self.answers(node)) {
+            behaviour.answers = answers;
+        }
+        if let Some(node) = fields.take("fail") {
+            behaviour.fail = self.fail(node);
+        }
+        if let Some(node) = fields.take("connect") {
+            let is_never = matches!(&node.value, Value::Text(text) if text == "never");
+            behaviour.connect = if is_never {
+                None
+            } else {
+                self.time(node, "`connect`")
+            };
+        }
+        if let Some(node) = fields.take("workers") {
+            behaviour.workers = self.small(node, "`workers`", 1);
+        }
+        if let Some(queue) = fields
+            .take("queue")
+            .and_then(|node| self.small(node, "`queue`", 0))
+        {
+            behaviour.queue = queue;
+        }
+        let streams = fields.take("streams");
+        if let Some(streams) = streams.and_then(|node| self.small(node, "`streams`", 1)) {
+            behaviour.streams = streams;
+        }
+        if let Some(stream) = fields
+            .take("stream")
+            .and_then(|node| self.time(node, "`stream`"))
+        {
+            behaviour.stream = stream;
+        }
+        if let Some(node) = fields.take("load") {
+            behaviour.load = Some(self.load_report(node));
+        }
+        if let Some(node) = fields.take("calls") {
+            let callees = self.decoder.texts(node, "`calls`");
+            let callees = callees
+                .iter()
+                .filter_map(|method| self.callee(method, None));
+            behaviour.calls = callees.collect();
+        }
+    }
+
+    /// `30%`, which is `UNAVAILABLE`, or `30% INTERNAL`.
+    fn fail(&mut self, node: &Node) -> Option<(f64, i32)> {
+        let text = self.decoder.text(node, "`fail`")?;
+        let (share, status) = match text.split_once(' ') {
+            Some((share, name)) => {
+                let name = Spanned::new(name.trim().to_owned(), text.span);
+                (share.to_owned(), self.status(&name)?)
+            }
+            None => (text.value.clone(), code::UNAVAILABLE),
+        };
+        let share = self.share(&Spanned::new(share, text.span), "`fail`")?;
+        Some((share, status))
+    }
+
+    fn load_report(&mut self, node: &Node) -> LoadReport {
+        let mut report = LoadReport::default();
+        let mut fields = self.decoder.fields(node, "`load`");
+        for (key, part) in [
+            ("utilization", &mut report.utilization),
+            ("rps", &mut report.rps),
+            ("eps", &mut report.eps),
+        ] {
+            let Some(node) = fields.take(key) else {
+                continue;
+            };
+            let Some(text) = self.number_text(node, key) else {
+                continue;
+            };
+            match text.parse() {
+                Ok(number) => *part = number,
+                Err(_) => self.decoder.wrong(node, key, "a number"),
+            }
+        }
+        fields.finish(self.decoder);
+        report
+    }
+
+    fn answers(&mut self, node: &Node) -> Option<Arc<[Answer]>> {
+        let texts = match &node.value {
+            Value::List(_) => self.decoder.texts(node, "`answers`"),
+            _ => vec![self.decoder.text(node, "`answers`")?],
+        };
+        let answers: Vec<_> = texts.iter().filter_map(|text| self.answer(text)).collect();
+        (!answers.is_empty()).then(|| answers.into())
+    }
+
+    fn answer(&mut self, text: &Spanned<String>) -> Option<Answer> {
+        let answer = Answer::parse(text);
+        if answer.is_none() {
+            let message = format!("`{}` is nothing an endpoint can answer", text.value);
+            let problem = Problem::new("wrong-value", text.span, message);
+            self.decoder.report(problem.hint(ANSWERS));
+        }
+        answer
+    }
+}

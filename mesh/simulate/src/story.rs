@@ -1,0 +1,75 @@
+//! What happened in a case: facts that expectations are compared with.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use weft_policy::RateLimitStatus;
+
+/// All that happened.
+#[derive(Debug, Default)]
+pub(crate) struct Story {
+    pub calls: Vec<CallStory>,
+    pub attempts: Vec<AttemptStory>,
+    /// By endpoint name.
+    pub ejections: BTreeMap<String, Vec<(Duration, Duration)>>,
+    pub peaks: BTreeMap<String, u32>,
+    pub connections: BTreeMap<String, u32>,
+    /// Requests per second all workloads of a service can answer, by service; those without a limit
+    /// are not in it.
+    pub capacity: BTreeMap<String, f64>,
+    pub lines: Vec<Line>,
+    pub ended: Duration,
+    pub is_endless: bool,
+}
+
+/// A line of the timeline.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub at: Duration,
+    pub call: usize,
+    pub text: String,
+}
+
+/// One call.
+#[derive(Debug)]
+pub(crate) struct CallStory {
+    /// The kind of call in the case. `None`: a workload's own, or a copy.
+    pub kind: Option<usize>,
+    pub path: String,
+    pub from: String,
+    pub started: Duration,
+    pub attempts: Vec<usize>,
+    pub record_attempts: u32,
+    pub transparent_retries: u32,
+    pub hedges: u32,
+    pub rule: String,
+    pub end: Option<End>,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub at: Duration,
+    pub code: i32,
+    pub reason: String,
+    pub message: String,
+}
+
+/// One attempt.
+#[derive(Debug)]
+pub(crate) struct AttemptStory {
+    pub call: usize,
+    pub endpoint: String,
+    pub service: String,
+    pub started: Duration,
+    pub previous: u32,
+    pub is_copy: bool,
+    /// Whether no retry or hedge led to it, here or at a hop before.
+    pub is_original: bool,
+    /// When its request came to the endpoint's sidecar.
+    pub received: Option<Duration>,
+    pub headers: Vec<(String, String)>,
+    pub deadline_left: Option<Duration>,
+    pub pushback: Option<Duration>,
+    pub rate_limit: Option<RateLimitStatus>,
+    pub is_cancelled: bool,
+}

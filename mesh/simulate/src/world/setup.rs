@@ -1,0 +1,190 @@
+//! How a case begins, and what its endpoints become.
+
+use super::*;
+use crate::spec::{EndpointSpec, Starts, State};
+
+impl<'a> World<'a> {
+    pub(super) fn new(suite: &'a Suite, case: &'a Case, is_told: bool) -> Self {
+        let mut world = Self {
+            suite,
+            case,
+            base: Instant::now(),
+            now: Duration::ZERO,
+            events: BinaryHeap::new(),
+            sequence: 0,
+            rng: StdRng::seed_from_u64(case.seed),
+            dice: StdRng::seed_from_u64(!case.seed),
+            proxies: Vec::new(),
+            callers: BTreeMap::new(),
+            workloads: Vec::new(),
+            by_address: HashMap::new(),
+            calls: Vec::new(),
+            attempts: Vec::new(),
+            story: Story::default(),
+            is_told,
+        };
+        for (service, specs) in &case.endpoints {
+            for spec in specs {
+                world.add_workload(service, spec);
+            }
+        }
+        for index in 0..world.workloads.len() {
+            let service = &world.workloads[index].service;
+            let account = &suite.mesh.services[service].service_account;
+            let identity = suite.mesh.identity(account);
+            world.workloads[index].proxy = world.add_proxy(identity);
+        }
+        for (kind, call) in case.calls.iter().enumerate() {
+            world.caller(&call.from);
+            world.schedule(kind, &call.starts);
+        }
+        world
+    }
+
+    fn add_workload(&mut self, service: &str, spec: &EndpointSpec) {
+        let index = self.workloads.len();
+        let port = u16::try_from(10_000 + index).unwrap_or(u16::MAX);
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut inbound = InboundEngine::default();
+        inbound.update(self.suite.inbound.get(service));
+        for (number, (time, _)) in spec.changes.iter().enumerate() {
+            self.at(*time, Event::Change(index, number));
+        }
+        self.by_address.insert(address, index);
+        self.workloads.push(Workload {
+            endpoint: endpoint(address, &spec.name, &spec.start),
+            service: service.to_owned(),
+            is_there: spec.start.is_there,
+            behaviour: spec.start.behaviour.clone(),
+            step: (0, 0),
+            inbound,
+            proxy: 0,
+            busy: 0,
+            queue: VecDeque::new(),
+            open: 0,
+        });
+        let behaviour = &spec.start.behaviour;
+        if let Some(workers) = behaviour.workers {
+            let mean = (behaviour.latency.low + behaviour.latency.high).as_secs_f64() / 2.0;
+            let capacity = f64::from(workers) / mean.max(1e-6);
+            *self.story.capacity.entry(service.to_owned()).or_default() += capacity;
+        }
+    }
+
+    fn add_proxy(&mut self, identity: String) -> usize {
+        let mut engine = Engine::default();
+        engine.update(&self.snapshot());
+        self.proxies.push(Proxy {
+            engine,
+            identity,
+            pools: HashMap::new(),
+            connections_made: 0,
+        });
+        self.proxies.len() - 1
+    }
+
+    /// The proxy beside a caller that is no workload of the case.
+    pub(super) fn caller(&mut self, from: &str) -> usize {
+        if let Some(proxy) = self.callers.get(from) {
+            return *proxy;
+        }
+        let service = self.suite.mesh.services.get(from);
+        let account = service.map_or(from, |service| &service.service_account.value);
+        let proxy = self.add_proxy(self.suite.mesh.identity(account));
+        self.callers.insert(from.to_owned(), proxy);
+        proxy
+    }
+
+    fn schedule(&mut self, kind: usize, starts: &Starts) {
+        match *starts {
+            Starts::At {
+                first,
+                every,
+                times,
+                is_random,
+            } => {
+                let mut time = first;
+                for n in 0..times {
+                    if is_random && n > 0 {
+                        let pause: f64 = self.dice.random_range(f64::EPSILON..1.0);
+                        time += every.mul_f64(-pause.ln());
+                    } else {
+                        time = first + every * n;
+                    }
+                    self.at(time, Event::Start(kind));
+                }
+            }
+            Starts::Clients { first, clients, .. } => {
+                for _ in 0..clients {
+                    self.at(first, Event::Start(kind));
+                }
+            }
+        }
+    }
+
+    fn snapshot(&self) -> weft_model::dataplane::Snapshot {
+        let target = |(authority, target): (&String, &Target)| {
+            let here = self.workloads.iter();
+            let here = here.filter(|w| w.is_there && w.service == target.service);
+            let target = Target {
+                endpoints: here.map(|workload| workload.endpoint.clone()).collect(),
+                ..target.clone()
+            };
+            (authority.clone(), target)
+        };
+        weft_model::dataplane::Snapshot {
+            targets: self.suite.targets.iter().map(target).collect(),
+            ..Default::default()
+        }
+    }
+
+    pub(super) fn change(&mut self, index: usize, number: usize) {
+        let (case, workload) = (self.case, &mut self.workloads[index]);
+        let specs = &case.endpoints[&workload.service];
+        let spec = specs
+            .iter()
+            .find(|spec| spec.name == workload.endpoint.instance);
+        let Some((_, state)) = spec.and_then(|spec| spec.changes.get(number)) else {
+            return;
+        };
+        let endpoint = endpoint(
+            workload.endpoint.address,
+            &workload.endpoint.instance,
+            state,
+        );
+        let is_same = workload.endpoint == endpoint && workload.is_there == state.is_there;
+        workload.endpoint = endpoint;
+        workload.is_there = state.is_there;
+        if !Arc::ptr_eq(&workload.behaviour.answers, &state.behaviour.answers) {
+            workload.step = (0, 0);
+        }
+        workload.behaviour = state.behaviour.clone();
+        if is_same {
+            return;
+        }
+        let snapshot = self.snapshot();
+        for proxy in &mut self.proxies {
+            proxy.engine.update(&snapshot);
+        }
+        self.configuration_changed();
+    }
+
+    pub(super) fn finish_story(mut self) -> Story {
+        let calls = std::mem::take(&mut self.calls);
+        self.story.calls = calls.into_iter().map(outbound::Run::into_story).collect();
+        let attempts = std::mem::take(&mut self.attempts);
+        self.story.attempts = attempts.into_iter().map(|attempt| attempt.story).collect();
+        self.story
+    }
+}
+
+fn endpoint(address: SocketAddr, name: &str, state: &State) -> Endpoint {
+    Endpoint {
+        locality: state.locality.clone(),
+        priority: state.priority,
+        weight: state.weight,
+        labels: state.labels.clone(),
+        health: state.health,
+        ..Endpoint::new(address, name)
+    }
+}
