@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 
 /// The wait before the `n`-th repetition, counted from 1: `initial` times `multiplier_permille` per
 /// repetition, at most `max`, jittered by 20 % either way (gRFC A6).
@@ -11,7 +11,7 @@ pub fn exponential(
     multiplier_permille: u32,
     max: Duration,
     n: u32,
-    rng: &mut (impl Rng + ?Sized),
+    rng: &mut dyn RngCore,
 ) -> Duration {
     let factor = (f64::from(multiplier_permille) / 1000.0).powi(n.saturating_sub(1).min(64) as i32);
     let wait = (initial.as_secs_f64() * factor).min(max.as_secs_f64());
@@ -35,7 +35,7 @@ impl ConnectBackoff {
     pub const MAX: Duration = Duration::from_millis(500);
 
     /// A connection could not be made.
-    pub fn failed(&mut self, now: Instant, rng: &mut (impl Rng + ?Sized)) {
+    pub fn failed(&mut self, now: Instant, rng: &mut dyn RngCore) {
         self.failures = self.failures.saturating_add(1);
         let wait = exponential(Self::INITIAL, 2000, Self::MAX, self.failures, rng);
         self.until = Some(now + wait);

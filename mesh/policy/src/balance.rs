@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 use weft_model::dataplane::LoadBalancing;
 
 pub mod load;
@@ -92,7 +92,7 @@ impl Balancer {
         hash: Option<u64>,
         member: impl Fn(u32) -> Option<Candidate<'a>>,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Option<u32> {
         if candidates.len() <= 1 && !matches!(self, Self::PickFirst { .. }) {
             return candidates.first().copied();
@@ -128,7 +128,7 @@ impl Weighted {
         candidates: &[u32],
         member: impl Fn(u32) -> Option<Candidate<'a>>,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Option<u32> {
         let is_old = self
             .updated
@@ -158,7 +158,7 @@ impl Weighted {
     }
 }
 
-pub(crate) fn random(candidates: &[u32], rng: &mut (impl Rng + ?Sized)) -> Option<u32> {
+pub(crate) fn random(candidates: &[u32], rng: &mut dyn RngCore) -> Option<u32> {
     match candidates {
         [] => None,
         [only] => Some(*only),

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::Rng;
+use rand::RngCore;
 use weft_model::dataplane::{Endpoint, HealthStatus, Locality, Target};
 
 use crate::{
@@ -197,7 +197,7 @@ impl Cluster {
         avoid: &[Id],
         hash: Option<u64>,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Choice {
         self.judge(now);
         let Some(pool) = self.pool(subset, now) else {
@@ -272,7 +272,7 @@ impl Cluster {
     }
 
     /// The endpoint takes no connections.
-    pub(crate) fn refused(&mut self, id: Id, now: Instant, rng: &mut (impl Rng + ?Sized)) {
+    pub(crate) fn refused(&mut self, id: Id, now: Instant, rng: &mut dyn RngCore) {
         if let Some(member) = self.members.get_mut(id) {
             member.connect.failed(now, rng);
             self.version += 1;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use rand::Rng;
+use rand::RngCore;
 use smallvec::SmallVec;
 use weft_model::dataplane::{
     Backend, Discovery, DnsName, Endpoint, HeaderChanges, LoadBalancing, Locality, Snapshot,
@@ -138,7 +138,17 @@ impl Engine {
         &mut self,
         request: RequestFacts<'_>,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        mut rng: &mut (impl RngCore + ?Sized),
+    ) -> Result<Call, Failure> {
+        self.admit_by(request, now, &mut rng)
+    }
+
+    /// Not generic, so that it is compiled once, and in this crate.
+    fn admit_by(
+        &mut self,
+        request: RequestFacts<'_>,
+        now: Instant,
+        rng: &mut dyn RngCore,
     ) -> Result<Call, Failure> {
         let Some(&owner) = self.names.get(request.authority) else {
             return Err(self.unknown(request.authority));
@@ -258,7 +268,7 @@ impl Engine {
         &self,
         owner: Id,
         route: Option<&Route>,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Result<Destination, Failure> {
         let own = Destination {
             backend: owner,
@@ -323,7 +333,7 @@ impl Engine {
 }
 
 /// Does to the call what its route asks for.
-fn follow(call: &mut Call, route: Arc<Route>, is_safe: bool, rng: &mut (impl Rng + ?Sized)) {
+fn follow(call: &mut Call, route: Arc<Route>, is_safe: bool, rng: &mut dyn RngCore) {
     call.record.route = Some(Arc::clone(&route.name));
     call.request_headers = Arc::clone(&route.request_headers);
     call.response_headers = Arc::clone(&route.response_headers);

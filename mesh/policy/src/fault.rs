@@ -4,13 +4,13 @@
 //! them as it would meet a failing endpoint. They say nothing about the endpoint: its accounts are left
 //! alone.
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 use weft_model::dataplane::Fault;
 
 use crate::call::AttemptFault;
 
 /// What happens to the `attempt`-th attempt of a call, counted from 1.
-pub(crate) fn draw(fault: &Fault, attempt: u32, rng: &mut (impl Rng + ?Sized)) -> AttemptFault {
+pub(crate) fn draw(fault: &Fault, attempt: u32, rng: &mut dyn RngCore) -> AttemptFault {
     let delay = fault.delay.as_ref();
     let delay = delay.filter(|delay| is_within(delay.share_per_100_000, rng));
     let abort = fault.abort.as_ref();
@@ -24,7 +24,7 @@ pub(crate) fn draw(fault: &Fault, attempt: u32, rng: &mut (impl Rng + ?Sized)) -
 }
 
 /// Chance: whether this one is of the share, in thousandths of a percent.
-pub(crate) fn is_within(share_per_100_000: u32, rng: &mut (impl Rng + ?Sized)) -> bool {
+pub(crate) fn is_within(share_per_100_000: u32, rng: &mut dyn RngCore) -> bool {
     match share_per_100_000 {
         0 => false,
         100_000.. => true,

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rand::Rng;
+use rand::RngCore;
 use weft_model::dataplane::{Criticality, Inbound};
 
 use crate::{
@@ -170,7 +170,17 @@ impl InboundEngine {
         &mut self,
         facts: InboundFacts<'_>,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        mut rng: &mut (impl RngCore + ?Sized),
+    ) -> Result<Admission, Box<Refusal>> {
+        self.admit_by(facts, now, &mut rng)
+    }
+
+    /// Not generic, so that it is compiled once, and in this crate.
+    fn admit_by(
+        &mut self,
+        facts: InboundFacts<'_>,
+        now: Instant,
+        rng: &mut dyn RngCore,
     ) -> Result<Admission, Box<Refusal>> {
         let id = self.ids.next();
         let Some(ready) = &mut self.rules else {
@@ -242,7 +252,7 @@ impl InboundEngine {
         path: &str,
         criticality: Criticality,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Result<usize, RetryAdvice> {
         let Some(settings) = &inbound.adaptive_concurrency else {
             return Ok(0);

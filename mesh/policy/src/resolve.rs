@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 use weft_model::dataplane::{
     Fault, HeaderChanges, HedgingPolicy, MethodMatch, Mirror, RetryPolicy, RouteRule, Target,
 };
@@ -155,10 +155,7 @@ impl Resolution {
 impl Route {
     /// The backend that chance gives the call, by weight. `Ok(None)`: the target itself; `Err`: no backend
     /// has a weight.
-    pub(crate) fn backend(
-        &self,
-        rng: &mut (impl Rng + ?Sized),
-    ) -> Result<Option<&WeightedBackend>, ()> {
+    pub(crate) fn backend(&self, rng: &mut dyn RngCore) -> Result<Option<&WeightedBackend>, ()> {
         if self.backends.is_empty() {
             return Ok(None);
         }

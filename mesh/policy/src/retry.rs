@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rand::Rng;
+use rand::RngCore;
 use weft_model::dataplane::{RetryPolicy, RetryThrottling};
 
 use crate::backoff;
@@ -189,7 +189,7 @@ impl RetryState {
         pushback: Pushback,
         replayable: bool,
         budget: &mut RetryBudget,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Result<Duration, RetryStop> {
         self.ended += 1;
         let Some(policy) = &self.policy else {

@@ -20,7 +20,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 use weft_model::dataplane::{AdaptiveConcurrency, Criticality};
 
 use crate::inbound::RetryAdvice;
@@ -130,7 +130,7 @@ impl Shedder {
         criticality: Criticality,
         in_flight: u32,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Result<(), RetryAdvice> {
         self.look(now);
         let room = (f64::from(self.limit()) * share(criticality)) as u32;
@@ -160,7 +160,7 @@ impl Shedder {
 
     /// The less a call matters the less sense there is in trying it again soon. What matters is tried
     /// again after about the time the present calls take, longer the more are shed.
-    fn advice(&self, criticality: Criticality, rng: &mut (impl Rng + ?Sized)) -> RetryAdvice {
+    fn advice(&self, criticality: Criticality, rng: &mut dyn RngCore) -> RetryAdvice {
         if criticality < Criticality::Critical {
             return RetryAdvice::Never;
         }

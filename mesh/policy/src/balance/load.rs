@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 
 /// What one endpoint has to do, and how fast it answers.
 #[derive(Clone, Debug, Default)]
@@ -137,7 +137,7 @@ pub fn pick<'a>(
     candidates: &[u32],
     load: impl Fn(u32) -> Option<&'a Load>,
     now: Instant,
-    rng: &mut (impl Rng + ?Sized),
+    rng: &mut dyn RngCore,
 ) -> Option<u32> {
     let count = u32::try_from(candidates.len()).ok()?;
     match count {

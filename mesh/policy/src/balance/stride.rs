@@ -4,7 +4,7 @@
 //! takes its turn, one of half the weight every second time. An offset per place keeps equal weights
 //! from taking and leaving their turns together.
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 
 const FULL: u64 = u16::MAX as u64;
 
@@ -18,7 +18,7 @@ pub struct Stride {
 
 impl Stride {
     /// Takes new weights; 0 is unknown and counts as the mean of the others. At least one is known.
-    pub fn set(&mut self, weights: &[f64], rng: &mut (impl Rng + ?Sized)) {
+    pub fn set(&mut self, weights: &[f64], rng: &mut dyn RngCore) {
         let known = || weights.iter().copied().filter(|&weight| weight > 0.0);
         let count = known().count();
         let mean = if count == 0 {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rand::Rng;
+use rand::{Rng as _, RngCore};
 use weft_model::dataplane::{Endpoint, LoadBalancing, Locality, Target};
 
 use crate::{
@@ -132,7 +132,7 @@ impl Pool {
         hash: Option<u64>,
         members: &Slab<Member>,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Option<u32> {
         let percent = match self.view.levels.first()?.up_to {
             100 => 0,
@@ -152,7 +152,7 @@ impl Pool {
         members: &Slab<Member>,
         scratch: &mut Vec<u32>,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Option<u32> {
         let drawn = self.view.level(rng.random_range(0..100))?;
         for place in std::iter::once(drawn).chain(0..self.levels.len()) {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rand::Rng;
+use rand::RngCore;
 use weft_model::dataplane::LoadBalancing;
 
 use crate::{
@@ -20,7 +20,7 @@ impl Engine {
         attempt: &Attempt,
         outcome: &Outcome,
         AttemptEnd { now, .. }: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) {
         let Some(cluster) = self.clusters.get_mut(attempt.cluster) else {
             return;

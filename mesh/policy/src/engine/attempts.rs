@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use rand::Rng;
+use rand::RngCore;
 use weft_model::dataplane::Endpoint;
 
 use crate::{
@@ -22,7 +22,16 @@ impl Engine {
     ///
     /// While others are under way the attempt is a hedge. A hedge for which there is no room is
     /// answered by [`Pick::Fail`] and changes nothing: the others go on.
-    pub fn pick(&mut self, call: &mut Call, now: Instant, rng: &mut (impl Rng + ?Sized)) -> Pick {
+    pub fn pick(
+        &mut self,
+        call: &mut Call,
+        now: Instant,
+        mut rng: &mut (impl RngCore + ?Sized),
+    ) -> Pick {
+        self.pick_by(call, now, &mut rng)
+    }
+
+    fn pick_by(&mut self, call: &mut Call, now: Instant, rng: &mut dyn RngCore) -> Pick {
         let is_hedge = call.is_under_way();
         if is_hedge && let Err(failure) = self.room_for_hedge(call) {
             return Pick::Fail(failure);
@@ -81,7 +90,7 @@ impl Engine {
         (member, endpoint): (Id, Arc<Endpoint>),
         is_hedge: bool,
         now: Instant,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Attempt {
         let previous_attempts = call.record.attempts;
         call.record.attempts += 1;
@@ -117,41 +126,38 @@ impl Engine {
         }
     }
 
-    /// A hedge needs tokens, and a place among the retries.
+    /// A hedge needs a policy, tokens, and a place among the retries.
     fn room_for_hedge(&mut self, call: &mut Call) -> Result<(), Failure> {
-        let has_tokens = self
-            .clusters
-            .get(call.owner)
-            .is_some_and(|cluster| cluster.budget.allows());
-        let room = if has_tokens {
-            self.take_retry(call)
+        let cluster = self.clusters.get(call.owner);
+        let has_tokens = cluster.is_some_and(|cluster| cluster.budget.allows());
+        let attempts = call.record.attempts;
+        let hedge = call.hedge.as_ref().filter(|_| call.committed.is_none());
+        let room = if !hedge.is_some_and(|hedge| hedge.allows(attempts)) {
+            Err(RetryStop::Attempts)
+        } else if !has_tokens {
+            Err(RetryStop::Tokens)
         } else {
-            call.record.retry_stop = Some(RetryStop::Tokens);
-            let message = format!(
-                "`{}` has too few retry tokens for a hedge",
-                call.record.target
-            );
-            Err(Failure::new(Reason::CircuitBreakerOpen, message))
+            self.take_retry(call)
         };
-        if room.is_err()
-            && let Some(hedge) = &mut call.hedge
-        {
-            hedge.set_next(None);
-        }
-        room
+        room.map_err(|stop| {
+            call.record.retry_stop = Some(stop);
+            if let Some(hedge) = &mut call.hedge {
+                hedge.set_next(None);
+            }
+            let (target, stop) = (&call.record.target, stop.as_str());
+            let message = format!("no further attempt at `{target}` besides others: {stop}");
+            Failure::new(Reason::CircuitBreakerOpen, message)
+        })
     }
 
     /// Takes a place among the retries for the call's next attempt.
-    pub(super) fn take_retry(&mut self, call: &mut Call) -> Result<(), Failure> {
+    pub(super) fn take_retry(&mut self, call: &mut Call) -> Result<(), RetryStop> {
         if call.holds_retry {
             return Ok(());
         }
         if let Some(cluster) = self.clusters.get_mut(call.backend) {
             let room = cluster.breakers.take(Kind::Retries, &cluster.authority);
-            if let Err(failure) = room {
-                call.record.retry_stop = Some(RetryStop::Budget);
-                return Err(failure);
-            }
+            room.map_err(|_| RetryStop::Budget)?;
             call.holds_retry = true;
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rand::Rng;
+use rand::RngCore;
 
 use crate::{
     PATIENCE, backoff,
@@ -29,7 +29,18 @@ impl Engine {
         attempt: &Attempt,
         outcome: &Outcome,
         end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
+        mut rng: &mut (impl RngCore + ?Sized),
+    ) -> Next {
+        self.attempt_ended_by(call, attempt, outcome, end, &mut rng)
+    }
+
+    fn attempt_ended_by(
+        &mut self,
+        call: &mut Call,
+        attempt: &Attempt,
+        outcome: &Outcome,
+        end: AttemptEnd,
+        rng: &mut dyn RngCore,
     ) -> Next {
         call.attempt_is_over(attempt);
         self.account(attempt, outcome, end, rng);
@@ -68,7 +79,7 @@ impl Engine {
         attempt: &Attempt,
         failure: Failure,
         end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Next {
         let ended = Ended {
             status: failure.code,
@@ -85,7 +96,7 @@ impl Engine {
         attempt: &Attempt,
         ended: Ended,
         end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Next {
         let is_injected = attempt.fault.abort.is_some() && ended.failure.is_none();
         let reason = match &ended.failure {
@@ -125,7 +136,7 @@ impl Engine {
         call: &mut Call,
         ended: &Ended,
         end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Result<Instant, RetryStop> {
         let Some(cluster) = self.clusters.get_mut(call.owner) else {
             return Err(RetryStop::NoPolicy);
@@ -142,7 +153,7 @@ impl Engine {
         if call.deadline.has_passed(at) {
             return Err(RetryStop::Deadline);
         }
-        self.take_retry(call).map_err(|_| RetryStop::Budget)?;
+        self.take_retry(call)?;
         Ok(at)
     }
 
@@ -197,7 +208,7 @@ impl Engine {
             return Ok(Next::Await);
         }
         let at = more?;
-        self.take_retry(call).map_err(|_| RetryStop::Budget)?;
+        self.take_retry(call)?;
         Ok(Next::RetryAt(at))
     }
 
@@ -209,7 +220,7 @@ impl Engine {
         attempt: &Attempt,
         failure: Failure,
         end: AttemptEnd,
-        rng: &mut (impl Rng + ?Sized),
+        rng: &mut dyn RngCore,
     ) -> Next {
         call.last_failure = Some(failure.clone());
         call.record.attempts = call.record.attempts.saturating_sub(1);

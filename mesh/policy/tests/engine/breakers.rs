@@ -132,34 +132,35 @@ proptest! {
         let mut hedged = limited(breakers);
         hedged.methods[1].hedging_policy = Some(crate::hedging::policy(3, 10));
         let mut world = World::with([hedged.clone()]);
-        let mut calls: Vec<(Call, Vec<weft_policy::Attempt>)> = Vec::new();
+        let mut calls: Vec<(Call, Vec<weft_policy::Attempt>, bool)> = Vec::new();
         let mut slots = Vec::new();
         for step in steps {
             match step {
                 Step::Admit => {
                     let method = if calls.len().is_multiple_of(2) { "Get" } else { "Add" };
-                    calls.extend(world.call_with(method, &[]).ok().map(|call| (call, Vec::new())));
+                    calls.extend(world.call_with(method, &[]).ok().map(|call| (call, Vec::new(), false)));
                 }
-                Step::Pick(n) => if let Some((call, attempts)) = calls.get_mut(n)
+                Step::Pick(n) => if let Some((call, attempts, false)) = calls.get_mut(n)
                     && let weft_policy::Pick::Attempt(attempt) =
                         world.engine.pick(call, world.now, &mut world.rng)
                 {
                     attempts.push(attempt);
-                    prop_assert!(call.record.attempts <= 5);
+                    prop_assert!(call.record.attempts <= 3);
                 },
-                Step::End(n, how) => if let Some((call, attempts)) = calls.get_mut(n)
+                Step::End(n, how) => if let Some((call, attempts, is_answered)) = calls.get_mut(n)
                     && let Some(attempt) = attempts.pop()
                 {
-                    world.end(call, attempt, &outcome(how));
+                    let next = world.end(call, attempt, &outcome(how));
+                    *is_answered |= matches!(next, Next::Forward | Next::Fail(_));
                 },
-                Step::Connect(n) => if let Some((_, attempts)) = calls.get(n)
+                Step::Connect(n) => if let Some((_, attempts, _)) = calls.get(n)
                     && let Some(attempt) = attempts.last()
                 {
                     slots.extend(world.engine.connection(attempt).ok());
                     slots.extend(world.engine.pending(attempt).ok());
                 },
                 Step::Finish(n) => if n < calls.len() {
-                    let (call, attempts) = calls.swap_remove(n);
+                    let (call, attempts, _) = calls.swap_remove(n);
                     world.finish(call, code::UNAVAILABLE);
                     attempts.into_iter().for_each(|attempt| world.engine.release(attempt));
                 },
@@ -170,7 +171,7 @@ proptest! {
                 Step::Pass(millis) => world.now += Duration::from_millis(millis),
             }
         }
-        for (call, attempts) in calls {
+        for (call, attempts, _) in calls {
             world.finish(call, code::OK);
             attempts.into_iter().for_each(|attempt| world.engine.release(attempt));
         }
