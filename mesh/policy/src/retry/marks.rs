@@ -40,6 +40,11 @@ impl RetryMarks {
     /// How many are remembered. Beyond it the oldest are forgotten: tokens bound the retries then.
     pub const MOST: usize = 4096;
 
+    /// Whether nothing is remembered: nearly always, and then nobody needs to look for a trace.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
     /// A call that the workload made in this trace failed, and its retries are spent.
     pub fn spent(&mut self, trace: u128, now: Instant) {
         self.mark(trace, now).is_spent = true;

@@ -7,7 +7,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::oneshot;
 use weft_http2::{Connection, ErrorCode, Event, Handler};
 use weft_identity::Identity;
-use weft_policy::{Engine, Failure, InboundEngine};
+use weft_policy::{Engine, Failure, InboundEngine, retry::RetryMarks};
 
 use super::{
     arena::{Arena, Key},
@@ -42,7 +42,11 @@ pub(crate) struct Core {
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) engine: Engine,
     pub(crate) inbound: InboundEngine,
+    /// What both sides tell each other about retries of one trace.
+    pub(crate) marks: RetryMarks,
     pub(crate) pools: Pools,
+    /// Copies of requests that are under way.
+    pub(crate) copies: usize,
     pub(crate) stats: Stats,
     /// `None` until the control plane has given one.
     pub(crate) identity: Option<Arc<Identity>>,
@@ -68,7 +72,9 @@ impl Core {
             wheel: Wheel::new(now),
             engine: Engine::default(),
             inbound: InboundEngine::default(),
+            marks: RetryMarks::default(),
             pools: Pools::default(),
+            copies: 0,
             stats: Stats::default(),
             identity: None,
             server_config: None,

@@ -8,7 +8,7 @@ use weft_runtime::trace::calls::CallSpan;
 
 use super::{
     arena::Key,
-    head::text,
+    head::{self, text},
     link::{Link, Side},
     stats::Row,
     wheel::TimerKey,
@@ -198,6 +198,16 @@ impl Exchange {
         self.hedge = TimerKey::NONE;
         self.is_held = false;
         self.span = None;
+    }
+
+    /// A copy of a call: nobody waits for its answer.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.down == Key::NONE
+    }
+
+    /// The trace the call belongs to.
+    pub(crate) fn trace(&self) -> Option<u128> {
+        head::trace(&self.head)
     }
 
     /// Makes the call a span, which the next hop sees as its caller's.

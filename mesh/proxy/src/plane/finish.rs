@@ -1,13 +1,14 @@
 //! How a call ends: once, whichever way, with its accounts, counts and log line.
 
-use weft_http2::{ErrorCode, HeaderBlock};
-use weft_policy::{DecisionRecord, Failure, Reason, Refusal};
+use weft_http2::{ErrorCode, HeaderBlock, Name};
+use weft_policy::{DecisionRecord, Failure, Reason, Refusal, code};
 
 use super::{
     answer,
     arena::Key,
     core::Core,
     exchange::{Exchange, Policy},
+    head,
     link::{Current, Side},
     log,
     wheel::TimerKey,
@@ -70,11 +71,7 @@ impl Exchange {
             Policy::Outbound(call) => Cow::Borrowed(&call.record),
             Policy::Inbound(admission) => Cow::Borrowed(&admission.record),
             Policy::None => {
-                let text = |name| {
-                    super::head::text(&self.head, name)
-                        .unwrap_or_default()
-                        .into()
-                };
+                let text = |name| head::text(&self.head, name).unwrap_or_default().into();
                 Cow::Owned(DecisionRecord {
                     target: text(weft_http2::Name::Authority),
                     method: text(weft_http2::Name::Path),
@@ -108,6 +105,7 @@ impl Core {
         if failure.reason == Reason::WorkloadUnreachable && exchange.side == Side::Inbound {
             answer::unprocessed(&mut block);
         }
+        self.tell_spent(key, &mut block);
         self.answer_and_finish(current, key, block, &End::failed(&failure));
     }
 
@@ -126,6 +124,24 @@ impl Core {
         }
         log::refused(&refusal);
         self.answer_and_finish(current, key, block, &End::failed(&refusal.failure));
+    }
+
+    /// Tells whoever called not to repeat what was repeated in vain, here or by a call that the workload
+    /// made to answer this one.
+    pub(crate) fn tell_spent(&self, key: Key<Exchange>, block: &mut HeaderBlock) {
+        let Some(exchange) = self.exchanges.get(key) else {
+            return;
+        };
+        let is_spent = match &exchange.policy {
+            Policy::Outbound(call) => call.retries_are_spent(),
+            _ if self.marks.is_empty() => false,
+            _ => exchange
+                .trace()
+                .is_some_and(|trace| self.marks.is_spent(trace, self.now)),
+        };
+        if is_spent && head::grpc_status(block) != Some(code::OK) {
+            block.set(Name::GrpcRetryPushbackMs, b"-1");
+        }
     }
 
     fn answer_and_finish(
@@ -178,13 +194,24 @@ impl Core {
                 call.record.reason = end.reason;
                 self.engine
                     .finished(call, end.status, end.is_broken, self.now);
+                if end.status != code::OK
+                    && call.retries_are_spent()
+                    && let Some(trace) = head::trace(&exchange.head)
+                {
+                    self.marks.spent(trace, self.now);
+                }
                 let record = &call.record;
                 let retries = record.attempts.saturating_sub(1);
                 if retries + record.transparent_retries > 0 {
                     self.stats
                         .repeated(exchange.row, retries, record.transparent_retries);
                 }
-                log::outbound(record, end, took);
+                if exchange.down == Key::NONE {
+                    self.copies -= 1;
+                    log::copy(record, end);
+                } else {
+                    log::outbound(record, end, took);
+                }
             }
             Policy::Inbound(admission) => {
                 admission.record.reason = end.reason;

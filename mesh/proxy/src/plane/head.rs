@@ -2,9 +2,20 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use base64::{
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig},
+};
+use weft_channel::load;
 use weft_http2::{HeaderBlock, Name};
 use weft_model::dataplane::HeaderChanges;
-use weft_policy::{Headers, deadline::format_timeout};
+use weft_policy::{Headers, LoadReport, deadline::format_timeout, retry::trace_id};
+
+/// gRPC's binary metadata: padding is optional.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Headers as the engines ask for them.
 pub(crate) struct Lookup<'a>(pub(crate) &'a HeaderBlock);
@@ -23,6 +34,11 @@ impl Headers for Lookup<'_> {
 /// A header's value as text.
 pub(crate) fn text(block: &HeaderBlock, name: Name) -> Option<&str> {
     std::str::from_utf8(block.get(name)?).ok()
+}
+
+/// The trace a request belongs to.
+pub(crate) fn trace(block: &HeaderBlock) -> Option<u128> {
+    trace_id(text(block, Name::Traceparent)?)
 }
 
 /// What a request must not carry to the next hop: claims about who sent it, and what HTTP/2 does
@@ -94,6 +110,14 @@ pub(crate) fn change(block: &mut HeaderBlock, changes: &HeaderChanges) {
 /// The number in `grpc-status`, if there is one.
 pub(crate) fn grpc_status(block: &HeaderBlock) -> Option<i32> {
     text(block, Name::GrpcStatus)?.parse().ok()
+}
+
+/// What an endpoint says of its load. `None` if it says nothing that can be read.
+pub(crate) fn load_report(block: &HeaderBlock) -> Option<LoadReport> {
+    match block.get(Name::EndpointLoadMetricsBin) {
+        Some(encoded) => load::parse_binary(&LENIENT.decode(encoded).ok()?),
+        None => load::parse_text(text(block, Name::EndpointLoadMetrics)?),
+    }
 }
 
 /// Whether this is a request that a gRPC client sends; else the HTTP status it is answered with.

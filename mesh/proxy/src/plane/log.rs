@@ -39,6 +39,19 @@ pub(crate) fn outbound(record: &DecisionRecord, end: &End, took: Duration) {
     }
 }
 
+/// The copy of a call is over. Nobody waited for it.
+pub(crate) fn copy(record: &DecisionRecord, end: &End) {
+    debug!(
+        target: "weft::access",
+        authority = &*record.target,
+        method = &*record.method,
+        reason = end.reason.as_str(),
+        status = code::name(end.status),
+        message_sent = end.message,
+        "copy of an outbound call"
+    );
+}
+
 /// A call of the workload was refused before anything was known about it.
 pub(crate) fn never_admitted(record: &DecisionRecord, end: &End) {
     warn!(

@@ -63,7 +63,11 @@ impl Core {
             authority: authority.unwrap_or_default(),
             path: text(block, Name::Path).unwrap_or_default(),
             grpc_timeout: text(block, Name::GrpcTimeout),
-            is_retry: block.contains(Name::GrpcPreviousRpcAttempts),
+            is_retry: block.contains(Name::GrpcPreviousRpcAttempts)
+                || !self.marks.is_empty()
+                    && exchange
+                        .trace()
+                        .is_some_and(|trace| self.marks.is_repeated(trace, self.now)),
             headers: &Lookup(block),
         };
         if !(exchange.is_held || self.identity.is_some() && self.engine.is_configured()) {
@@ -105,6 +109,7 @@ impl Core {
                 }
                 exchange.policy = Policy::Outbound(Box::new(call));
                 self.next_attempt(current, key);
+                self.make_copies(key);
             }
         }
     }
@@ -131,6 +136,11 @@ impl Core {
         };
         exchange.row = self.stats.row(Side::Inbound, facts.path, caller);
         self.stats.started(exchange.row);
+        if block.contains(Name::GrpcPreviousRpcAttempts)
+            && let Some(trace) = exchange.trace()
+        {
+            self.marks.repeated(trace, self.now);
+        }
         match self.inbound.admit(facts, self.now, &mut self.rng) {
             Err(refusal) => self.refuse_inbound(current, key, *refusal),
             Ok(admission) => {
@@ -181,7 +191,11 @@ impl Core {
             }
         }
         exchange.body.push(bytes);
-        for attempt in 0..exchange.attempts.len() {
+        if end_stream {
+            self.make_copies(token.exchange);
+        }
+        let found = self.exchanges.get(token.exchange);
+        for attempt in 0..found.map_or(0, |exchange| exchange.attempts.len()) {
             self.send_request(current, token.exchange, attempt);
         }
     }

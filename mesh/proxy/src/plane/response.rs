@@ -93,6 +93,12 @@ impl Core {
             }
             Policy::None => {}
         }
+        if end_stream {
+            self.tell_spent(key, block);
+        }
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
         let status = end_stream.then(|| head::grpc_status(block).unwrap_or(code::UNKNOWN));
         let (down, stream) = (exchange.down, exchange.down_stream);
         if let Some(h2) = self.links.h2(current, down) {
@@ -117,6 +123,13 @@ impl Core {
         let Some(exchange) = found.filter(|exchange| exchange.committed == Some(index)) else {
             return current.ignore(stream, bytes.len());
         };
+        if exchange.is_copy() {
+            current.ignore(stream, bytes.len());
+            if end_stream {
+                self.finish(current, key, &End::answered(code::UNKNOWN));
+            }
+            return;
+        }
         let position = exchange.answer.end();
         if window::wants_more(position, bytes) {
             let (down, is_wide) = (exchange.down, &mut exchange.is_answer_wide);
@@ -239,7 +252,7 @@ impl Core {
         }
         let found = self.exchanges.get(key);
         let picked = found.and_then(|exchange| exchange.attempts.get(index)?.picked.as_ref());
-        if let (Some(picked), Some(report)) = (picked, super::orca::report(block)) {
+        if let (Some(picked), Some(report)) = (picked, head::load_report(block)) {
             self.engine.load_report(picked, report, self.now);
         }
     }

@@ -4,10 +4,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::oneshot;
 use weft_identity::Identity;
-use weft_model::dataplane::Snapshot;
+use weft_model::dataplane::{Inbound, Snapshot};
+use weft_policy::{Failure, Reason, authorize};
 
 use super::{
     core::Core,
+    exchange::Policy,
+    head::Lookup,
     link::{Current, Ended, Kind, Side},
     pool::PoolKey,
 };
@@ -23,6 +26,9 @@ impl Core {
     pub(crate) fn configure(&mut self, snapshot: &Snapshot) {
         self.engine.update(snapshot);
         self.inbound.update(snapshot.inbound.as_ref());
+        if let Some(rules) = snapshot.inbound.as_ref().filter(|rules| !rules.is_dry_run) {
+            self.authorize_again(rules);
+        }
         let methods = snapshot.targets.values().flat_map(|target| &target.methods);
         let paths: Vec<String> = methods
             .filter_map(|rule| {
@@ -47,6 +53,27 @@ impl Core {
             .collect();
         self.keep_pools(&wanted);
         self.wake_held();
+    }
+
+    /// New rules also hold for calls that are under way: a stream may last for hours.
+    fn authorize_again(&mut self, rules: &Inbound) {
+        for key in self.exchanges.keys() {
+            let Some(exchange) = self.exchanges.get(key) else {
+                continue;
+            };
+            let Policy::Inbound(admission) = &exchange.policy else {
+                continue;
+            };
+            let caller = admission.record.caller.as_deref().unwrap_or_default();
+            let method = Arc::clone(&admission.record.method);
+            let decision = authorize(rules, caller, &method, &Lookup(&exchange.head));
+            if !decision.is_allowed() {
+                let rule = decision.rule();
+                let message = format!("{caller} may not call {method} any more (rule `{rule}`)");
+                let failure = Failure::new(Reason::CallerNotAllowed, message);
+                self.fail(&mut Current::none(), key, failure);
+            }
+        }
     }
 
     /// Calls that wait for an endpoint ask again.
