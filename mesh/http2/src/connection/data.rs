@@ -101,7 +101,7 @@ impl<T: Copy> Connection<T> {
             None if !stream.headers_received => {
                 Refusal::Stream(ErrorCode::PROTOCOL_ERROR, "DATA before HEADERS")
             }
-            None if stream.receive_window < 0 => Refusal::Stream(
+            None if length > 0 && stream.receive_window < -self.early_window => Refusal::Stream(
                 ErrorCode::FLOW_CONTROL_ERROR,
                 "more DATA than the stream's window",
             ),
