@@ -1,5 +1,7 @@
 //! The mesh file against the contracts.
 
+mod routes;
+
 use std::collections::BTreeSet;
 
 use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
@@ -42,18 +44,23 @@ pub(crate) fn problems(mesh: &Mesh, pool: &DescriptorPool) -> Vec<Problem> {
         for config in &service.method_config {
             checker.check_config(config, Some(service));
         }
-        let rules = service
-            .authz
-            .deny_rules
-            .iter()
-            .chain(&service.authz.allow_rules);
-        for path in rules.flat_map(|rule| &rule.paths) {
+        let authz = &service.authz;
+        let rules = authz.deny_rules.iter().chain(&authz.allow_rules);
+        let paths = rules
+            .flat_map(|rule| &rule.paths)
+            .chain(service.rate_limits.iter().flat_map(|limit| &limit.paths));
+        for path in paths {
             checker.check_path(service, path);
         }
+        checker.check_probes(service);
     }
+    checker.check_routes();
     checker.check_edge();
     checker.problems
 }
+
+/// What an active health check calls.
+const PROBE: &str = "/grpc.health.v1.Health/Check";
 
 struct Checker<'a> {
     mesh: &'a Mesh,
@@ -88,10 +95,11 @@ impl Checker<'_> {
             if !found.methods().any(|method| exposed(&method)) {
                 continue;
             }
-            let earlier = self.mesh.services.values().find(|other| {
-                other.name.value < service.name.value && other.serves.iter().any(|s| **s == **name)
-            });
-            if let Some(earlier) = earlier {
+            let answering = self.mesh.serving(name);
+            let earlier = answering.filter(|other| other.name.value < service.name.value);
+            if let Some(earlier) = earlier
+                && !self.mesh.is_backend(&service.name.value)
+            {
                 let message = format!(
                     "`{}` is served by `{}` as well: the edge cannot choose",
                     name.value, earlier.name.value
@@ -169,18 +177,46 @@ impl Checker<'_> {
     }
 
     fn check_retry(&mut self, config: &MethodConfig, methods: Vec<MethodDescriptor>) {
-        let Some(policy) = &config.retry_policy else {
+        let retry = config.retry_policy.as_ref();
+        let hedging = config.hedging_policy.as_ref();
+        let policies = [
+            (retry.map(|policy| policy.span), "retry"),
+            (hedging.map(|policy| policy.span), "hedge"),
+        ];
+        for (span, verb) in policies {
+            let Some(span) = span else { continue };
+            for method in methods.iter().filter(|method| !is_safe(method)) {
+                let (service, name) = (method.parent_service().full_name(), method.name());
+                let message = format!("`{service}/{name}` is not safe to {verb}");
+                self.problems
+                    .push(Problem::new("unsafe-retry", span, message).hint(format!(
+                        "the contract gives {name} no `idempotency_level`; set it to IDEMPOTENT \
+                         if repeating a call does no harm, or drop the {verb} policy"
+                    )));
+            }
+        }
+    }
+
+    /// Whoever may call a service probes it too, where probes are asked for.
+    fn check_probes(&mut self, service: &Service) {
+        let Some(check) = &service.health_check else {
             return;
         };
-        for method in methods.iter().filter(|method| !is_safe(method)) {
-            let (service, name) = (method.parent_service().full_name(), method.name());
-            let message = format!("`{service}/{name}` is not safe to retry");
-            self.problems.push(
-                Problem::new("unsafe-retry", policy.span, message).hint(format!(
-                    "the contract gives {name} no `idempotency_level`; set it to IDEMPOTENT if \
-                 repeating a call does no harm, or drop the retry policy"
-                )),
-            );
+        let rules = service.authz.allow_rules.iter();
+        let callers = rules.flat_map(|rule| &rule.principals);
+        let mut refused: Vec<_> = callers
+            .map(|caller| caller.as_str())
+            .filter(|caller| !allows(service, caller, PROBE))
+            .collect();
+        refused.sort_unstable();
+        refused.dedup();
+        if !refused.is_empty() && !service.authz.is_dry_run {
+            let (name, callers) = (&service.name.value, refused.join(", "));
+            let message = format!("the caller rules of `{name}` refuse the probes of {callers}");
+            let problem = Problem::new("refused-probe", check.span, message);
+            self.problems.push(problem.hint(format!(
+                "to them every endpoint would look dead; add an allow rule for `{PROBE}`"
+            )));
         }
     }
 
@@ -227,8 +263,7 @@ impl Checker<'_> {
             let name = contract.full_name();
             let customer = |method| access(self.pool, method) == Access::Customer;
             needs_tokens |= exposed.iter().any(customer);
-            let mut services = self.mesh.services.values();
-            let serving = services.find_map(|service| {
+            let serving = self.mesh.serving(name).and_then(|service| {
                 let place = service.serves.iter().find(|served| served.value == name)?;
                 Some((service, place.span))
             });

@@ -2,13 +2,24 @@
 
 use prost_reflect::{DescriptorPool, MethodDescriptor, Value};
 
+const NO_SIDE_EFFECTS: i32 = 1;
+const IDEMPOTENT: i32 = 2;
+
 /// Whether the contract says that repeating the method does no harm.
 pub(crate) fn is_safe(method: &MethodDescriptor) -> bool {
+    matches!(idempotency_level(method), NO_SIDE_EFFECTS | IDEMPOTENT)
+}
+
+/// Whether the contract says that the method changes nothing.
+pub(crate) fn has_no_side_effects(method: &MethodDescriptor) -> bool {
+    idempotency_level(method) == NO_SIDE_EFFECTS
+}
+
+fn idempotency_level(method: &MethodDescriptor) -> i32 {
     let options = method.options();
     match options.get_field_by_name("idempotency_level").as_deref() {
-        // NO_SIDE_EFFECTS and IDEMPOTENT.
-        Some(Value::EnumNumber(level)) => matches!(level, 1 | 2),
-        _ => false,
+        Some(Value::EnumNumber(level)) => *level,
+        _ => 0,
     }
 }
 

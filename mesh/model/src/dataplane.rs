@@ -18,7 +18,7 @@ pub use endpoint::{Discovery, DnsName, Endpoint, HealthStatus, Locality};
 pub use inbound::{
     AdaptiveConcurrency, AuthzRule, Criticality, Inbound, RateLimit, RateLimitKey, TokenBucket,
 };
-pub use matching::{HeaderMatch, MethodMatch, TextMatch};
+pub use matching::{HeaderMatch, MethodMatch, TextMatch, check_regex};
 pub use method::{HedgingPolicy, MethodRule, RetryPolicy, RetryThrottling};
 pub use resilience::{
     CircuitBreakers, FailurePercentage, HealthCheck, LoadBalancing, OutlierDetection, RetryBudget,

@@ -1,12 +1,19 @@
 //! Small decoders over the spanned tree. Each reports what is wrong and goes on.
 
+mod fields;
+
 use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{
     problem::{Problem, nearest},
-    span::{Span, Spanned},
+    span::Spanned,
     tree::{Node, Value, is_repeated},
 };
+
+pub use fields::Fields;
+
+/// The longest duration a mesh file may name.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Collects problems while a tree is decoded.
 #[derive(Debug, Default)]
@@ -127,6 +134,46 @@ impl Decoder {
         }
     }
 
+    /// As [`Self::integer`], for what fits into 32 bits.
+    pub fn count(&mut self, node: &Node, what: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        let range = u64::from(*range.start())..=u64::from(*range.end());
+        let number = self.integer(node, what, range)?;
+        u32::try_from(number.value).ok()
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, node: &Node, what: &str) -> Option<bool> {
+        match &node.value {
+            Value::Bool(value) => Some(*value),
+            _ => {
+                self.wrong(node, what, "`true` or `false`");
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub fn choice<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(node, what)?;
+        let found = words.iter().find(|(word, _)| *word == text.value);
+        if let Some((_, value)) = found {
+            return Some(*value);
+        }
+        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        let message = format!("{what} cannot be `{}`", text.value);
+        let problem = Problem::new("wrong-value", node.span, message);
+        self.report(match nearest(&text, known.iter().copied()) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint(format!("one of {}", known.join(", "))),
+        });
+        None
+    }
+
+    /// A share in percent, above 0, in thousandths of a percent.
+    pub fn percentage(&mut self, node: &Node, what: &str) -> Option<u32> {
+        self.permille(node, what, 100)
+    }
+
     /// A number in thousandths, above 0 and up to `high`.
     pub fn permille(&mut self, node: &Node, what: &str, high: u32) -> Option<u32> {
         #[expect(clippy::cast_precision_loss, reason = "small numbers of a config file")]
@@ -154,7 +201,17 @@ impl Decoder {
 
     /// A duration as proto3 JSON spells it, more than nothing and at most a day.
     pub fn duration(&mut self, node: &Node, what: &str) -> Option<Spanned<Duration>> {
-        const DAY: Duration = Duration::from_secs(86_400);
+        let duration = self.duration_or_zero(node, what)?;
+        if duration.is_zero() {
+            let message = format!("{what} must be more than 0s");
+            self.report(Problem::new("out-of-range", node.span, message));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// As [`Self::duration`], where nothing has a meaning.
+    pub fn duration_or_zero(&mut self, node: &Node, what: &str) -> Option<Spanned<Duration>> {
         let (found, text) = match &node.value {
             Value::Text(text) => (format!("{text:?}"), text.clone()),
             Value::Integer(number) => (number.to_string(), String::new()),
@@ -174,17 +231,9 @@ impl Decoder {
             self.report(Problem::new("wrong-unit", node.span, message).hint(hint));
             return None;
         };
-        let problem = |message: String| Problem::new("out-of-range", node.span, message);
-        if duration.is_zero() {
-            self.report(problem(format!(
-                "{what} must be more than 0s: every call would fail"
-            )));
-            return None;
-        }
         if duration > DAY {
-            self.report(problem(format!(
-                "{what} must be at most a day (86400s), not {found}"
-            )));
+            let message = format!("{what} must be at most a day (86400s), not {found}");
+            self.report(Problem::new("out-of-range", node.span, message));
             return None;
         }
         Some(Spanned::new(duration, node.span))
@@ -220,61 +269,6 @@ fn seconds_meant(found: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("{}s", number * factor))
-}
-
-/// The entries of a map; what nobody took is unknown.
-#[derive(Debug)]
-pub struct Fields<'n> {
-    what: &'static str,
-    /// Where the map begins.
-    pub span: Span,
-    entries: Vec<&'n (Spanned<String>, Node)>,
-    known: Vec<&'static str>,
-    broken: bool,
-}
-
-impl<'n> Fields<'n> {
-    /// The value of a key, if it is there.
-    pub fn take(&mut self, key: &'static str) -> Option<&'n Node> {
-        self.known.push(key);
-        let index = self
-            .entries
-            .iter()
-            .position(|(name, _)| name.value == key)?;
-        Some(&self.entries.remove(index).1)
-    }
-
-    /// The value of a key that must be there.
-    pub fn require(&mut self, decoder: &mut Decoder, key: &'static str) -> Option<&'n Node> {
-        let value = self.take(key);
-        if value.is_none() && !self.broken {
-            let message = format!("{} has no `{key}`", self.what);
-            decoder.report(Problem::new("missing-key", self.span, message));
-        }
-        value
-    }
-
-    /// Whether a map was there at all.
-    pub fn is_broken(&self) -> bool {
-        self.broken
-    }
-
-    /// Every entry left, for maps whose keys are names.
-    pub fn rest(self) -> Vec<&'n (Spanned<String>, Node)> {
-        self.entries
-    }
-
-    /// Reports the keys nobody took.
-    pub fn finish(self, decoder: &mut Decoder) {
-        for (key, _) in self.entries {
-            let message = format!("unknown key `{}` in {}", key.value, self.what);
-            let hint = match nearest(key, self.known.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known keys: {}", self.known.join(", ")),
-            };
-            decoder.report(Problem::new("unknown-key", key.span, message).hint(hint));
-        }
-    }
 }
 
 #[cfg(test)]

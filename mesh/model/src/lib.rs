@@ -28,9 +28,10 @@ pub mod yaml {
 
 pub use check::check;
 pub use mesh::{
-    Authz, CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Edge, Example, JwtRule, Mesh, MethodConfig,
-    MethodName, Program, Rule, Run, Service,
+    Authz, BackendRef, CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Edge, EndpointSource, Example,
+    HeaderRule, JwtRule, Mesh, MethodConfig, MethodName, MirrorRef, Program, RateLimitRule, Route,
+    RouteEntry, RouteMatchEntry, Rule, Run, Service,
 };
 pub use problem::{Problem, Problems};
-pub use resolve::{dataplane, edge_routes, inbound};
+pub use resolve::{dataplane, edge_routes, inbound, placed};
 pub use span::{Source, Span, Spanned};

@@ -9,9 +9,18 @@ use std::{
 };
 
 use crate::{
-    dataplane::{AuthzRule, OutlierDetection, RetryPolicy, RetryThrottling},
+    dataplane::{
+        AdaptiveConcurrency, CircuitBreakers, Criticality, DnsName, Endpoint, HealthCheck,
+        HedgingPolicy, LoadBalancing, Locality, OutlierDetection, RetryPolicy, RetryThrottling,
+    },
     span::{Source, Span, Spanned},
 };
+
+mod inbound;
+mod route;
+
+pub use inbound::{Authz, HeaderRule, RateLimitRule, Rule};
+pub use route::{BackendRef, MirrorRef, Route, RouteEntry, RouteMatchEntry};
 
 /// The service account of the edge. No service may have it.
 pub const EDGE_ACCOUNT: &str = "edge";
@@ -30,6 +39,8 @@ pub struct Mesh {
     pub defaults: Vec<MethodConfig>,
     /// The services by name.
     pub services: BTreeMap<String, Service>,
+    /// Where calls go, in the order of the file.
+    pub routes: Vec<Route>,
     /// The front.
     pub edge: Edge,
     /// The file it was read from, for problems found later.
@@ -41,6 +52,25 @@ impl Mesh {
     pub fn identity(&self, service_account: &str) -> String {
         let (trust_domain, namespace) = (&self.trust_domain, &self.namespace);
         format!("spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}")
+    }
+
+    /// The service that answers for a gRPC service. One that is only the backend of another's route,
+    /// such as a new version, does not: its calls come through that route.
+    pub(crate) fn serving(&self, contract: &str) -> Option<&Service> {
+        self.services.values().find(|service| {
+            service.serves.iter().any(|served| served.value == contract)
+                && !self.is_backend(&service.name.value)
+        })
+    }
+
+    /// Whether calls to another service are sent to this one.
+    pub(crate) fn is_backend(&self, service: &str) -> bool {
+        let is_it = |name: &Spanned<String>| name.value == service;
+        self.routes.iter().any(|route| {
+            let mut rules = route.rules.iter();
+            !route.parents.iter().any(is_it)
+                && rules.any(|rule| rule.targets().any(|backend| is_it(&backend.service)))
+        })
     }
 
     /// A path of the mesh file, which is relative to the folder of that file.
@@ -69,10 +99,44 @@ pub struct Service {
     pub method_config: Vec<MethodConfig>,
     /// The retry budget of each of its callers.
     pub retry_throttling: Option<RetryThrottling>,
+    /// How its callers choose an endpoint.
+    pub load_balancing: LoadBalancing,
     /// When its callers leave an endpoint out.
     pub outlier_detection: Option<OutlierDetection>,
+    /// How much each of its callers may have under way.
+    pub circuit_breakers: CircuitBreakers,
+    /// How its callers probe it.
+    pub health_check: Option<Spanned<HealthCheck>>,
+    /// Below which share of healthy endpoints, in percent, its callers ignore health.
+    pub panic_threshold_percent: u32,
+    /// Named subsets of its endpoints, by the labels an endpoint must have.
+    pub subsets: BTreeMap<String, BTreeMap<String, String>>,
+    /// What its workloads are labelled with, unless they say otherwise themselves.
+    pub labels: BTreeMap<String, String>,
+    /// Where its workloads run, unless they say otherwise themselves.
+    pub locality: Locality,
+    /// Who knows its endpoints.
+    pub endpoints: EndpointSource,
+    /// How important calls to it are that say nothing about it.
+    pub criticality: Criticality,
     /// Who may call it.
     pub authz: Authz,
+    /// How often it may be called.
+    pub rate_limits: Vec<RateLimitRule>,
+    /// How it sheds load.
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
+}
+
+/// Who knows the endpoints of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EndpointSource {
+    /// Its workloads register with the control plane.
+    #[default]
+    Registry,
+    /// The mesh file lists them.
+    List(Vec<Endpoint>),
+    /// A name that proxies resolve.
+    Dns(DnsName),
 }
 
 impl Service {
@@ -120,6 +184,8 @@ pub struct MethodConfig {
     pub timeout: Option<Spanned<Duration>>,
     /// When and how a call is repeated.
     pub retry_policy: Option<Spanned<RetryPolicy>>,
+    /// When a call is sent more than once at a time. Never together with a retry policy.
+    pub hedging_policy: Option<Spanned<HedgingPolicy>>,
 }
 
 /// gRPC service config's `name`: nothing for all methods, a service, or a method of it.
@@ -131,39 +197,6 @@ pub struct MethodName {
     pub method: Option<Spanned<String>>,
     /// The whole name.
     pub span: Span,
-}
-
-/// gRFC A43's policy. What no allow rule matches is denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Authz {
-    /// Asked first.
-    pub deny_rules: Vec<Rule>,
-    /// Asked when no deny rule matched.
-    pub allow_rules: Vec<Rule>,
-}
-
-/// One caller rule with the places of its parts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Shown in logs and error details.
-    pub name: Spanned<String>,
-    /// SPIFFE IDs, `*` at one end matches the rest. Empty: any authenticated caller.
-    pub principals: Vec<Spanned<String>>,
-    /// Paths, same wildcards. Empty: every method.
-    pub paths: Vec<Spanned<String>>,
-}
-
-impl Rule {
-    /// The rule without places.
-    pub fn to_dataplane(&self) -> AuthzRule {
-        let texts = |items: &[Spanned<String>]| items.iter().map(|s| s.value.clone()).collect();
-        AuthzRule {
-            name: self.name.value.clone(),
-            principals: texts(&self.principals),
-            paths: texts(&self.paths),
-            ..AuthzRule::default()
-        }
-    }
 }
 
 /// The front: where it listens, whom it believes, what it shows.

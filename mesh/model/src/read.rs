@@ -1,13 +1,21 @@
 //! From the tree to the mesh file's types, collecting every problem the file has in itself.
 
+mod authz;
 mod behaviour;
 mod edge;
+mod endpoints;
+mod headers;
+mod limits;
+mod resilience;
+mod routes;
 mod rules;
 mod service;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use prost_reflect::DescriptorPool;
+
+use headers::{header_name, is_hop_by_hop};
 
 use crate::{
     check,
@@ -158,6 +166,7 @@ fn read(decoder: &mut Decoder, root: &tree::Node, source: Arc<Source>) -> Mesh {
         configs
     });
     let services = services(decoder, &mut fields);
+    let routes = routes::read(decoder, fields.take("routes"));
     let edge = edge::read(decoder, fields.take("edge"), fields.span);
     fields.finish(decoder);
 
@@ -169,6 +178,7 @@ fn read(decoder: &mut Decoder, root: &tree::Node, source: Arc<Source>) -> Mesh {
         namespace,
         defaults: defaults.unwrap_or_default(),
         services,
+        routes,
         edge,
         source,
     };

@@ -5,70 +5,152 @@ use std::{collections::BTreeMap, time::Duration};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use crate::{
-    contract::{Access, access, is_safe},
-    dataplane::{Inbound, MethodMatch, MethodRule, Target},
-    mesh::{Mesh, MethodConfig, MethodName, Service},
+    contract::{Access, access, has_no_side_effects, is_safe},
+    dataplane::{
+        Backend, Discovery, Endpoint, Inbound, Locality, MethodMatch, MethodRule, Mirror,
+        RouteRule, Target,
+    },
+    mesh::{
+        BackendRef, EndpointSource, Mesh, MethodConfig, MethodName, RouteEntry, RouteMatchEntry,
+        Service,
+    },
 };
 
 /// How long a unary call may take where no one says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Envoy's.
-const DEFAULT_PANIC_THRESHOLD: u32 = 50;
-
-/// Every service as its callers see it, by authority, endpoints left empty.
+/// Every service as its callers see it, by authority, with the endpoints the mesh file lists.
 ///
 /// Each method a service serves has a rule of its own: the most specific `methodConfig` applies, of
 /// the service first, of `defaults` then. Where it has no timeout, the next one's holds, so that
 /// every unary call has a deadline. A server stream has a timeout only from an entry that names the
-/// method. A retry policy is not inherited.
+/// method. Policies to repeat a call are not inherited.
 pub fn dataplane(mesh: &Mesh, pool: &DescriptorPool) -> BTreeMap<String, Target> {
     let targets = mesh.services.values().map(|service| {
+        let (discovery, endpoints) = endpoints(service);
         let target = Target {
             authority: service.authority(),
             service: service.name.value.clone(),
             identity: mesh.identity(&service.service_account),
             methods: methods(mesh, service, pool),
+            routes: routes(mesh, service),
             retry_throttling: service.retry_throttling.clone(),
             outlier_detection: service.outlier_detection.clone(),
-            panic_threshold_percent: DEFAULT_PANIC_THRESHOLD,
-            ..Target::default()
+            circuit_breakers: service.circuit_breakers.clone(),
+            load_balancing: service.load_balancing.clone(),
+            health_check: service
+                .health_check
+                .as_ref()
+                .map(|check| check.value.clone()),
+            panic_threshold_percent: service.panic_threshold_percent,
+            subsets: service.subsets.clone(),
+            discovery,
+            endpoints,
         };
         (target.authority.clone(), target)
     });
     targets.collect()
 }
 
-/// The caller rules of a service. `None` if the mesh has no such service.
+fn endpoints(service: &Service) -> (Discovery, Vec<Endpoint>) {
+    match &service.endpoints {
+        EndpointSource::Registry => (Discovery::Endpoints, Vec::new()),
+        EndpointSource::List(endpoints) => {
+            let labelled = endpoints.iter().map(|endpoint| placed(service, endpoint));
+            (Discovery::Endpoints, labelled.collect())
+        }
+        EndpointSource::Dns(name) => (Discovery::Dns(name.clone()), Vec::new()),
+    }
+}
+
+/// An endpoint with what the service says about all of its workloads, where the endpoint says nothing
+/// itself.
+pub fn placed(service: &Service, endpoint: &Endpoint) -> Endpoint {
+    let mut placed = endpoint.clone();
+    for (key, value) in &service.labels {
+        let own = placed.labels.entry(key.clone());
+        own.or_insert_with(|| value.clone());
+    }
+    if placed.locality == Locality::default() {
+        placed.locality = service.locality.clone();
+    }
+    placed
+}
+
+/// The rules for callers of a service, in the order of the file.
+fn routes(mesh: &Mesh, service: &Service) -> Vec<RouteRule> {
+    let leads_here = |parent: &crate::Spanned<String>| parent.value == service.name.value;
+    let routes = mesh.routes.iter();
+    let own = routes.filter(|route| route.parents.iter().any(leads_here));
+    own.flat_map(|route| &route.rules)
+        .map(|entry| route_rule(mesh, entry))
+        .collect()
+}
+
+fn route_rule(mesh: &Mesh, entry: &RouteEntry) -> RouteRule {
+    let backend = |backend: &BackendRef| {
+        let service = mesh.services.get(&backend.service.value)?;
+        Some(Backend {
+            authority: service.authority(),
+            subset: backend.subset.as_ref().map(|subset| subset.value.clone()),
+            weight: backend.weight,
+        })
+    };
+    let mirrors = entry.mirrors.iter().filter_map(|mirror| {
+        Some(Mirror {
+            backend: backend(&mirror.backend)?,
+            share_per_100_000: mirror.share_per_100_000,
+        })
+    });
+    RouteRule {
+        name: entry.name.value.clone(),
+        matches: entry
+            .matches
+            .iter()
+            .map(RouteMatchEntry::to_dataplane)
+            .collect(),
+        backends: entry.backends.iter().filter_map(backend).collect(),
+        request_headers: entry.request_headers.clone(),
+        response_headers: entry.response_headers.clone(),
+        mirrors: mirrors.collect(),
+        fault: entry.fault.clone(),
+    }
+}
+
+/// Who may call a service, and how much. `None` if the mesh has no such service.
 pub fn inbound(mesh: &Mesh, service: &str) -> Option<Inbound> {
     let service = mesh.services.get(service)?;
-    let plain =
-        |rules: &[crate::mesh::Rule]| rules.iter().map(crate::mesh::Rule::to_dataplane).collect();
+    let plain = |rules: &[crate::mesh::Rule]| {
+        let rules = rules.iter().flat_map(crate::mesh::Rule::to_dataplane);
+        rules.collect()
+    };
     Some(Inbound {
         service: service.name.value.clone(),
         deny_rules: plain(&service.authz.deny_rules),
         allow_rules: plain(&service.authz.allow_rules),
-        ..Inbound::default()
+        is_dry_run: service.authz.is_dry_run,
+        rate_limits: service
+            .rate_limits
+            .iter()
+            .map(crate::mesh::RateLimitRule::to_dataplane)
+            .collect(),
+        adaptive_concurrency: service.adaptive_concurrency.clone(),
+        default_criticality: service.criticality,
     })
 }
 
 /// Which authority serves each gRPC service that has a method for callers outside the mesh.
 pub fn edge_routes(mesh: &Mesh, pool: &DescriptorPool) -> BTreeMap<String, String> {
-    let mut routes = BTreeMap::new();
-    for service in mesh.services.values() {
-        for name in &service.serves {
-            let Some(contract) = pool.get_service_by_name(name) else {
-                continue;
-            };
-            let mut methods = contract.methods();
-            if methods.any(|method| access(pool, &method) != Access::Internal) {
-                routes
-                    .entry(name.value.clone())
-                    .or_insert_with(|| service.authority());
-            }
-        }
-    }
-    routes
+    let exposed = pool.services().filter(|contract| {
+        let mut methods = contract.methods();
+        methods.any(|method| access(pool, &method) != Access::Internal)
+    });
+    exposed
+        .filter_map(|contract| {
+            let service = mesh.serving(contract.full_name())?;
+            Some((contract.full_name().to_owned(), service.authority()))
+        })
+        .collect()
 }
 
 fn methods(mesh: &Mesh, service: &Service, pool: &DescriptorPool) -> Vec<MethodRule> {
@@ -127,10 +209,9 @@ impl<'a> Layers<'a> {
         let service = method.parent_service().full_name().to_owned();
         let mut matching = self.matching(&service, method.name());
         let first = matching.first().map(|(_, config)| *config);
-        let retry_policy = first
-            .and_then(|config| config.retry_policy.as_ref())
-            .filter(|_| is_safe(method))
-            .map(|policy| policy.value.clone());
+        let first = first.filter(|_| is_safe(method));
+        let retry_policy = first.and_then(|config| config.retry_policy.as_ref());
+        let hedging_policy = first.and_then(|config| config.hedging_policy.as_ref());
         let streams = method.is_server_streaming();
         let timeout = if streams {
             matching.retain(|(name, _)| name.method.is_some());
@@ -144,8 +225,9 @@ impl<'a> Layers<'a> {
                 method: Some(method.name().to_owned()),
             },
             timeout,
-            retry_policy,
-            ..MethodRule::default()
+            retry_policy: retry_policy.map(|policy| policy.value.clone()),
+            hedging_policy: hedging_policy.map(|policy| policy.value.clone()),
+            has_no_side_effects: has_no_side_effects(method),
         }
     }
 }

@@ -194,10 +194,7 @@ fn values_of_the_wrong_kind_are_told_apart() {
             "    retryThrottling: { maxTokens: 10, tokenRatio: 0 }\n",
             "out-of-range",
         ),
-        (
-            "    outlierDetection: { consecutiveGatewayFailure: 5 }\n",
-            "missing-key",
-        ),
+        ("    outlierDetection: {}\n", "missing-key"),
         ("    authz: { rules: [] }\n", "unknown-key"),
         (
             "    authz: { allow_rules: [{ source: {} }] }\n",
@@ -402,4 +399,383 @@ fn the_same_for_programs() {
             "hint": "did you mean `run`?", "snippet": "    runs: {}",
         }]})
     );
+}
+
+/// Whether `service`, put into the only service, gets exactly one problem, of this code.
+fn assert_one(service: &str, code: &str) {
+    let found = codes(&mesh_with(&format!("    {service}\n"), ""));
+    assert_eq!(found, [(6, code)], "{service}");
+}
+
+#[test]
+fn how_endpoints_are_chosen_and_protected_is_checked() {
+    for (service, code) in [
+        ("loadBalancingConfig: []", "wrong-value"),
+        ("loadBalancingConfig: round_robin", "wrong-type"),
+        ("loadBalancingConfig: [{}]", "wrong-value"),
+        ("loadBalancingConfig: [round_robin]", "wrong-type"),
+        (
+            "loadBalancingConfig: [{ round_robin: {} }, { pick_first: {} }]",
+            "wrong-value",
+        ),
+        ("loadBalancingConfig: [{ round_robbin: {} }]", "wrong-value"),
+        (
+            "loadBalancingConfig: [{ round_robin: { weight: 1 } }]",
+            "unknown-key",
+        ),
+        ("loadBalancingConfig: [{ ring_hash: {} }]", "missing-key"),
+        (
+            "loadBalancingConfig: [{ ring_hash: { requestHashHeader: ':path' } }]",
+            "wrong-name",
+        ),
+        (
+            "loadBalancingConfig: [{ ring_hash: { requestHashHeader: x, minRingSize: 2, maxRingSize: 1 } }]",
+            "out-of-range",
+        ),
+        (
+            "loadBalancingConfig: [{ weighted_round_robin: { blackoutPeriod: 1 } }]",
+            "wrong-unit",
+        ),
+        ("outlierDetection: { interval: 5s }", "missing-key"),
+        (
+            "outlierDetection: { consecutiveGatewayFailure: 0 }",
+            "out-of-range",
+        ),
+        (
+            "outlierDetection: { consecutiveGatewayFailure: 5, baseEjectionTime: 9s, maxEjectionTime: 8s }",
+            "out-of-range",
+        ),
+        (
+            "outlierDetection: { failurePercentage: { threshold: 101 } }",
+            "out-of-range",
+        ),
+        (
+            "outlierDetection: { successRate: { stdevFactor: 1.9 } }",
+            "wrong-type",
+        ),
+        ("circuitBreakers: { maxRequests: 0 }", "out-of-range"),
+        ("circuitBreakers: { maxRequest: 5 }", "unknown-key"),
+        (
+            "circuitBreakers: { retryBudget: { budgetPercent: 120 } }",
+            "out-of-range",
+        ),
+        ("healthCheckConfig: { interval: 0s }", "out-of-range"),
+        ("healthCheckConfig: { service: x }", "unknown-key"),
+        ("healthyPanicThreshold: 101", "out-of-range"),
+    ] {
+        assert_one(service, code);
+    }
+    for fine in [
+        "loadBalancingConfig: [{ weighted_round_robin: { blackoutPeriod: 0s, errorUtilizationPenalty: 0.5 } }]",
+        "outlierDetection: { successRate: {}, failurePercentage: {} }",
+        "healthCheckConfig: {}",
+    ] {
+        assert_eq!(
+            codes(&mesh_with(&format!("    {fine}\n"), "")),
+            [],
+            "{fine}"
+        );
+    }
+}
+
+#[test]
+fn where_endpoints_are_is_checked() {
+    for (service, code) in [
+        ("subsets: { V1: { version: v1 } }", "wrong-name"),
+        ("subsets: { v1: {} }", "missing-key"),
+        ("subsets: { v1: { version: v 1 } }", "wrong-name"),
+        ("labels: { version: 1 }", "wrong-type"),
+        ("labels: { -version: v1 }", "wrong-name"),
+        ("locality: { rack: 7 }", "unknown-key"),
+        ("endpoints: [{ address: localhost:80 }]", "wrong-value"),
+        ("endpoints: [{ address: 0.0.0.0:80 }]", "wrong-value"),
+        (
+            "endpoints: [{ address: '10.0.0.1:1', weight: 0 }]",
+            "out-of-range",
+        ),
+        (
+            "endpoints: [{ address: '10.0.0.1:1', priority: 1 }]",
+            "wrong-value",
+        ),
+        (
+            "endpoints: [{ address: '10.0.0.1:1' }, { address: '10.0.0.1:1' }]",
+            "duplicate-name",
+        ),
+        ("dns: { host: payments }", "missing-key"),
+        ("dns: { host: 'payments:80', port: 80 }", "wrong-name"),
+        ("dns: { host: 10.0.0.1, port: 80 }", "wrong-name"),
+        (
+            "dns: { host: payments, port: 80, refresh: 0.01s }",
+            "out-of-range",
+        ),
+    ] {
+        assert_one(service, code);
+    }
+    let both = "    endpoints: [{ address: '10.0.0.1:1' }]\n    dns: { host: a, port: 1 }\n";
+    assert_eq!(codes(&mesh_with(both, "")), [(7, "wrong-value")]);
+    let started = "    endpoints: [{ address: '10.0.0.1:1' }]\n    run: { cargo: carts }\n";
+    assert_eq!(codes(&mesh_with(started, "")), [(6, "wrong-value")]);
+}
+
+#[test]
+fn what_a_service_takes_is_checked() {
+    let bucket = "tokenBucket: { maxTokens: 1, fillInterval: 1s }";
+    for (service, code) in [
+        ("criticality: critical", "wrong-value"),
+        ("adaptiveConcurrency: { minConcurrency: 0 }", "out-of-range"),
+        (
+            "adaptiveConcurrency: { minConcurrency: 9, maxConcurrency: 8 }",
+            "out-of-range",
+        ),
+        ("rateLimits: [{ name: a }]", "missing-key"),
+        (
+            "rateLimits: [{ name: a, tokenBucket: { maxTokens: 0, fillInterval: 1s } }]",
+            "out-of-range",
+        ),
+        (
+            "rateLimits: [{ name: a, tokenBucket: { maxTokens: 1, fillInterval: 0.01s } }]",
+            "out-of-range",
+        ),
+        (
+            &format!("rateLimits: [{{ name: a, {bucket} }}, {{ name: a, {bucket} }}]"),
+            "duplicate-name",
+        ),
+        (
+            &format!("rateLimits: [{{ name: a, key: callers, {bucket} }}]"),
+            "wrong-value",
+        ),
+        (
+            &format!("rateLimits: [{{ name: a, key: {{ header: 'a b' }}, {bucket} }}]"),
+            "wrong-name",
+        ),
+        (
+            &format!("rateLimits: [{{ name: a, paths: [], {bucket} }}]"),
+            "wrong-value",
+        ),
+        (
+            &format!("rateLimits: [{{ name: a, principals: [carts], {bucket} }}]"),
+            "unknown-principal",
+        ),
+        (
+            &format!(
+                "rateLimits: [{{ name: a, paths: [/sockshop.carts.v1.CartService/Get], {bucket} }}]"
+            ),
+            "unknown-method",
+        ),
+        ("authz: { dryRun: 1 }", "wrong-type"),
+        (
+            "authz: { deny_rules: [{ name: a, request: { headers: [] } }] }",
+            "wrong-value",
+        ),
+        (
+            "authz: { deny_rules: [{ name: a, request: { headers: [{ key: x }] } }] }",
+            "missing-key",
+        ),
+        (
+            "authz: { deny_rules: [{ name: a, request: { headers: [{ key: x, values: [] }] } }] }",
+            "wrong-value",
+        ),
+        (
+            "authz: { deny_rules: [{ name: a, request: { headers: [{ key: x, values: ['a*b'] }] } }] }",
+            "wrong-value",
+        ),
+        (
+            "authz: { deny_rules: [{ name: a, request: { headers: [{ key: grpc-timeout, values: [x] }] } }] }",
+            "wrong-name",
+        ),
+    ] {
+        assert_one(service, code);
+    }
+    let nine = "[a, b, c, d, e, f, g, h, i]";
+    let headers = format!("[{{ key: x, values: {nine} }}, {{ key: y, values: {nine} }}]");
+    assert_one(
+        &format!("authz: {{ deny_rules: [{{ name: a, request: {{ headers: {headers} }} }}] }}"),
+        "out-of-range",
+    );
+}
+
+#[test]
+fn probes_need_a_rule_that_lets_them_in() {
+    let with = |paths: &str| {
+        let caller = "\"spiffe://sockshop.local/ns/shop/sa/carts\"";
+        let rule = format!("{{ name: a, source: {{ principals: [{caller}] }}{paths} }}");
+        mesh_with(
+            &format!("    healthCheckConfig: {{}}\n    authz: {{ allow_rules: [{rule}] }}\n"),
+            "",
+        )
+    };
+    assert_eq!(codes(&with("")), []);
+    let narrow = ", request: { paths: [/sockshop.carts.v1.CartService/GetCart] }";
+    assert_eq!(codes(&with(narrow)), [(6, "refused-probe")]);
+}
+
+/// A mesh with two services of the same contract, the first of which has these rules.
+fn routed(rules: &str) -> String {
+    let other = "  newcarts:\n    port: 7070\n    serves: [sockshop.carts.v1.CartService]\n";
+    let canary =
+        "matches: [{ headers: [{ name: x-new, value: a }] }], backendRefs: [{ name: newcarts }]";
+    let route = format!(
+        "routes:\n  - {{ parentRefs: [{{ name: carts }}], rules: [{{ {canary} }}] }}\n  \
+         - parentRefs: [{{ name: carts }}]\n    rules: {rules}\n"
+    );
+    mesh_with(
+        "    subsets: { v1: { version: v1 } }\n",
+        &format!("{other}{route}"),
+    )
+}
+
+#[test]
+fn routes_are_checked() {
+    let get = "method: { service: sockshop.carts.v1.CartService, method: GetCart }";
+    let header = "matches: [{ headers: [{ name: x-user, value: a }] }]";
+    for (rules, code) in [
+        ("[]", "wrong-value"),
+        ("[{ match: [] }]", "unknown-key"),
+        ("[{ backendRefs: [{ name: newcars }] }]", "unknown-service"),
+        (
+            "[{ backendRefs: [{ name: carts, subset: v2 }] }]",
+            "unknown-subset",
+        ),
+        (
+            "[{ backendRefs: [{ name: carts, weight: 0 }] }]",
+            "wrong-value",
+        ),
+        (
+            "[{ backendRefs: [{ name: carts, port: 1 }] }]",
+            "unknown-key",
+        ),
+        (
+            "[{ matches: [{ method: { method: GetCart } }] }]",
+            "missing-key",
+        ),
+        (
+            "[{ matches: [{ method: { service: a.B } }] }]",
+            "unknown-service",
+        ),
+        (
+            "[{ matches: [{ method: { service: sockshop.carts.v1.CartService, method: GetCarts } }] }]",
+            "unknown-method",
+        ),
+        (
+            "[{ matches: [{ method: { service: sockshop.orders.v1.OrderService } }] }]",
+            "not-served",
+        ),
+        (
+            "[{ matches: [{ method: { type: RegularExpression } }] }]",
+            "wrong-value",
+        ),
+        (
+            "[{ matches: [{ headers: [{ name: ':path', value: a }] }] }]",
+            "wrong-name",
+        ),
+        (
+            "[{ matches: [{ headers: [{ name: a, value: '(', type: RegularExpression }] }] }]",
+            "wrong-value",
+        ),
+        (
+            &format!("[{{ name: a, {header} }}, {{ name: a }}]"),
+            "duplicate-name",
+        ),
+        (&format!("[{{ }}, {{ {header} }}]"), "unreachable-rule"),
+        (
+            &format!("[{{ {header} }}, {{ {header} }}]"),
+            "unreachable-rule",
+        ),
+        ("[{ filters: [{ type: Mirror }] }]", "wrong-value"),
+        ("[{ filters: [{ type: RequestMirror }] }]", "missing-key"),
+        (
+            "[{ filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: newcarts } } }] }]",
+            "unsafe-mirror",
+        ),
+        (
+            &format!(
+                "[{{ matches: [{{ {get} }}], filters: [{{ type: RequestMirror, requestMirror: \
+                 {{ backendRef: {{ name: newcarts }}, percent: 101 }} }}] }}]"
+            ),
+            "out-of-range",
+        ),
+        (
+            &format!(
+                "[{{ matches: [{{ {get} }}], filters: [{{ type: RequestMirror, requestMirror: \
+                 {{ backendRef: {{ name: newcarts }}, fraction: {{ numerator: 2, denominator: 1 }} }} }}] }}]"
+            ),
+            "out-of-range",
+        ),
+        ("[{ filters: [{ type: Fault, fault: {} }] }]", "missing-key"),
+        (
+            "[{ filters: [{ type: Fault, fault: { abort: { grpcStatus: OK } } }] }]",
+            "wrong-value",
+        ),
+        (
+            "[{ filters: [{ type: Fault, fault: { delay: { fixedDelay: 1s, percentage: 0 } } }] }]",
+            "out-of-range",
+        ),
+        (
+            "[{ filters: [{ type: Fault, fault: { delay: { fixedDelay: 1s } } }, { type: Fault, fault: { delay: { fixedDelay: 1s } } }] }]",
+            "duplicate-name",
+        ),
+    ] {
+        assert_eq!(codes(&routed(rules)), [(13, code)], "{rules}");
+    }
+    let fine = format!(
+        "[{{ {header}, backendRefs: [{{ name: newcarts }}] }}, {{ matches: [{{ {get} }}], \
+         backendRefs: [{{ name: carts, subset: v1, weight: 9 }}, {{ name: newcarts }}], \
+         filters: [{{ type: RequestMirror, requestMirror: {{ backendRef: {{ name: newcarts }}, percent: 0.5 }} }}] }}]"
+    );
+    assert_eq!(codes(&routed(&fine)), []);
+}
+
+#[test]
+fn headers_of_the_transport_and_of_grpc_cannot_be_changed() {
+    for name in [
+        ":path",
+        "Connection",
+        "te",
+        "grpc-timeout",
+        "x-weft-criticality",
+        "content-type",
+    ] {
+        let set = format!("set: [{{ name: '{name}', value: a }}]");
+        let remove = format!("remove: ['{name}']");
+        for change in [set, remove] {
+            let rules = format!(
+                "[{{ filters: [{{ type: RequestHeaderModifier, requestHeaderModifier: {{ {change} }} }}] }}]"
+            );
+            assert_eq!(codes(&routed(&rules)), [(13, "wrong-name")], "{change}");
+        }
+    }
+    let line_break = "[{ filters: [{ type: ResponseHeaderModifier, responseHeaderModifier: \
+                      { add: [{ name: a, value: \"b\\nc\" }] } }] }]";
+    assert_eq!(codes(&routed(line_break)), [(13, "wrong-value")]);
+}
+
+#[test]
+fn hedging_is_for_methods_that_are_safe_to_repeat() {
+    let config = |method: &str, policies: &str| {
+        mesh_with(
+            &format!(
+                "    methodConfig:\n      - name: [{{ service: sockshop.carts.v1.CartService, method: {method} }}]\n        \
+                 timeout: 1s\n        {policies}\n"
+            ),
+            "",
+        )
+    };
+    let hedging =
+        "hedgingPolicy: { maxAttempts: 2, hedgingDelay: 0.1s, nonFatalStatusCodes: [UNAVAILABLE] }";
+    assert_eq!(codes(&config("GetCart", hedging)), []);
+    assert_eq!(codes(&config("CreateCart", hedging)), [(9, "unsafe-retry")]);
+    let late = "hedgingPolicy: { maxAttempts: 2, hedgingDelay: 1s }";
+    assert_eq!(codes(&config("GetCart", late)), [(9, "useless-retry")]);
+    let many = "hedgingPolicy: { maxAttempts: 6 }";
+    assert_eq!(codes(&config("GetCart", many)), [(9, "out-of-range")]);
+    let retry = |more: &str| {
+        format!(
+            "retryPolicy: {{ maxAttempts: 3, initialBackoff: 0.1s, maxBackoff: 1s, \
+             backoffMultiplier: 2, retryableStatusCodes: [UNAVAILABLE]{more} }}"
+        )
+    };
+    let both = format!("{}\n        {hedging}", retry(""));
+    assert_eq!(codes(&config("GetCart", &both)), [(10, "two-policies")]);
+    let slow = retry(", perAttemptRecvTimeout: 1s");
+    assert_eq!(codes(&config("GetCart", &slow)), [(9, "useless-retry")]);
 }

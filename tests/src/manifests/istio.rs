@@ -15,7 +15,8 @@ pub fn resources(service: &Service, target: &Target) -> Result<Vec<Value>> {
     let rules = |rules: &[weft_model::Rule]| -> Result<Vec<Value>> {
         rules
             .iter()
-            .map(|rule| caller_rule(&rule.to_dataplane()))
+            .flat_map(weft_model::Rule::to_dataplane)
+            .map(|rule| caller_rule(&rule))
             .collect()
     };
     let name = service.name.as_str();

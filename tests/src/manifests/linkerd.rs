@@ -87,8 +87,13 @@ fn allowed(service: &Service) -> Result<BTreeMap<Callers, BTreeSet<Method>>> {
         .authz
         .allow_rules
         .iter()
-        .map(weft_model::Rule::to_dataplane)
+        .flat_map(weft_model::Rule::to_dataplane)
     {
+        ensure!(
+            rule.headers.is_empty(),
+            "rule {}: Linkerd has no rules for headers",
+            rule.name
+        );
         for (contract, method) in methods(service) {
             let path = format!("/{contract}/{method}");
             if !rule.paths.is_empty() && !rule.paths.iter().any(|pattern| matches(pattern, &path)) {

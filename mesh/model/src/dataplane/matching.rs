@@ -51,3 +51,19 @@ pub enum TextMatch {
     /// The whole value matches this regular expression.
     Regex(String),
 }
+
+/// Whether `text` is a regular expression that every part of the mesh understands: the syntax of the
+/// crate `regex-lite`, which is RE2's without Unicode classes.
+///
+/// # Errors
+///
+/// Why it is not.
+pub fn check_regex(text: &str) -> Result<(), String> {
+    const MAX_PROGRAM_BYTES: usize = 64 * 1024;
+    // As it is compiled where it is used: to match the whole text.
+    regex_lite::RegexBuilder::new(&format!("^(?:{text})$"))
+        .size_limit(MAX_PROGRAM_BYTES)
+        .build()
+        .map(drop)
+        .map_err(|error| error.to_string())
+}

@@ -1,12 +1,14 @@
-//! How calls behave: gRPC service config and outlier detection.
+//! How calls behave: gRPC service config.
+
+use std::time::Duration;
 
 use crate::{
-    dataplane::{OutlierDetection, RetryPolicy, RetryThrottling},
+    dataplane::{HedgingPolicy, RetryPolicy, RetryThrottling},
     decode::Decoder,
     mesh::{MethodConfig, MethodName},
     problem::{Problem, nearest},
     span::Spanned,
-    tree::Node,
+    tree::{Node, Value},
 };
 
 /// The status codes a retry policy can name, as gRPC numbers them from 1. `OK` is none of them.
@@ -77,20 +79,57 @@ fn method_config(decoder: &mut Decoder, node: &Node) -> MethodConfig {
         let policy = retry_policy(decoder, node)?;
         Some(Spanned::new(policy, node.span))
     });
-    if let (Some(timeout), Some(policy)) = (&timeout, &retry_policy)
-        && policy.initial_backoff >= timeout.value
-    {
-        let message = "`initialBackoff` is not shorter than `timeout`: no second attempt can begin";
-        decoder.report(
-            Problem::new("useless-retry", policy.span, message)
-                .hint("the timeout spans all attempts and the waits between them"),
-        );
+    let hedging_policy = fields.take("hedgingPolicy").and_then(|node| {
+        let policy = hedging_policy(decoder, node)?;
+        Some(Spanned::new(policy, node.span))
+    });
+    if let (Some(_), Some(policy)) = (&retry_policy, &hedging_policy) {
+        let message = "a method has a retry policy or a hedging policy, never both";
+        decoder.report(Problem::new("two-policies", policy.span, message));
     }
     fields.finish(decoder);
-    MethodConfig {
+    let config = MethodConfig {
         names: names.unwrap_or_default(),
         timeout,
         retry_policy,
+        hedging_policy,
+    };
+    fits_in_timeout(decoder, &config);
+    config
+}
+
+/// A wait of a policy that is as long as the timeout is a mistake.
+fn fits_in_timeout(decoder: &mut Decoder, config: &MethodConfig) {
+    let Some(timeout) = &config.timeout else {
+        return;
+    };
+    let mut refuse = |span, message: &str| {
+        decoder.report(
+            Problem::new("useless-retry", span, message)
+                .hint("the timeout spans all attempts and the waits between them"),
+        );
+    };
+    if let Some(policy) = &config.retry_policy {
+        if policy.initial_backoff >= timeout.value {
+            refuse(
+                policy.span,
+                "`initialBackoff` is not shorter than `timeout`: no second attempt can begin",
+            );
+        }
+        if policy.per_attempt_timeout >= Some(timeout.value) {
+            refuse(
+                policy.span,
+                "`perAttemptRecvTimeout` is not shorter than `timeout`: it never ends an attempt",
+            );
+        }
+    }
+    if let Some(policy) = &config.hedging_policy
+        && policy.hedging_delay >= timeout.value
+    {
+        refuse(
+            policy.span,
+            "`hedgingDelay` is not shorter than `timeout`: no second attempt can begin",
+        );
     }
 }
 
@@ -131,7 +170,10 @@ fn retry_policy(decoder: &mut Decoder, node: &Node) -> Option<RetryPolicy> {
         .and_then(|node| decoder.permille(node, "`backoffMultiplier`", 100));
     let codes = fields
         .require(decoder, "retryableStatusCodes")
-        .and_then(|node| codes(decoder, node));
+        .and_then(|node| some_codes(decoder, node));
+    let per_attempt_timeout = fields
+        .take("perAttemptRecvTimeout")
+        .and_then(|node| decoder.duration(node, "`perAttemptRecvTimeout`"));
     fields.finish(decoder);
     if let (Some(initial), Some(max)) = (&initial_backoff, &max_backoff)
         && initial.value > max.value
@@ -145,32 +187,65 @@ fn retry_policy(decoder: &mut Decoder, node: &Node) -> Option<RetryPolicy> {
         max_backoff: max_backoff?.value,
         backoff_multiplier_permille: multiplier?,
         retryable_status_codes: codes?,
-        per_attempt_timeout: None,
+        per_attempt_timeout: per_attempt_timeout.map(|timeout| timeout.value),
     })
 }
 
-fn codes(decoder: &mut Decoder, node: &Node) -> Option<Vec<i32>> {
-    let names = decoder.texts(node, "`retryableStatusCodes`");
-    if names.is_empty() {
-        let message = "`retryableStatusCodes` names no status code";
-        decoder.report(Problem::new("wrong-value", node.span, message));
-        return None;
+fn hedging_policy(decoder: &mut Decoder, node: &Node) -> Option<HedgingPolicy> {
+    let mut fields = decoder.fields(node, "`hedgingPolicy`");
+    let max_attempts = fields
+        .require(decoder, "maxAttempts")
+        .and_then(|node| decoder.count(node, "`maxAttempts`", 2..=5));
+    let hedging_delay = match fields.take("hedgingDelay") {
+        Some(node) => decoder.duration_or_zero(node, "`hedgingDelay`"),
+        None => Some(Spanned::new(Duration::ZERO, node.span)),
+    };
+    let codes = fields
+        .take("nonFatalStatusCodes")
+        .map(|node| codes(decoder, node, "`nonFatalStatusCodes`"));
+    fields.finish(decoder);
+    Some(HedgingPolicy {
+        max_attempts: max_attempts?,
+        hedging_delay: hedging_delay?.value,
+        non_fatal_status_codes: codes.unwrap_or_default(),
+    })
+}
+
+fn some_codes(decoder: &mut Decoder, node: &Node) -> Option<Vec<i32>> {
+    let codes = codes(decoder, node, "`retryableStatusCodes`");
+    if matches!(&node.value, Value::List(items) if !items.is_empty()) {
+        return Some(codes);
     }
-    let mut codes = Vec::new();
-    for name in names {
-        match (1..).zip(CODES).find(|(_, code)| *code == name.value) {
-            Some((number, _)) => codes.push(number),
-            None => {
-                let message = format!("`{}` is not a gRPC error code", name.value);
-                let problem = Problem::new("wrong-value", name.span, message);
-                decoder.report(match nearest(&name, CODES) {
-                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                    None => problem.hint("such as `UNAVAILABLE`"),
-                });
-            }
-        }
+    let message = "`retryableStatusCodes` names no status code";
+    decoder.report(Problem::new("wrong-value", node.span, message));
+    None
+}
+
+/// Status codes by name, in the order of their numbers.
+fn codes(decoder: &mut Decoder, node: &Node, what: &str) -> Vec<i32> {
+    let nodes = decoder.list(node, what);
+    let mut codes: Vec<_> = nodes
+        .iter()
+        .filter_map(|node| code(decoder, node, what))
+        .collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
+
+/// A status code that is no success, by name.
+pub(super) fn code(decoder: &mut Decoder, node: &Node, what: &str) -> Option<i32> {
+    let name = decoder.text(node, what)?;
+    let found = (1..).zip(CODES).find(|(_, code)| *code == name.value);
+    if found.is_none() {
+        let message = format!("`{}` is not a gRPC error code", name.value);
+        let problem = Problem::new("wrong-value", name.span, message);
+        decoder.report(match nearest(&name, CODES) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem.hint("such as `UNAVAILABLE`"),
+        });
     }
-    Some(codes)
+    found.map(|(number, _)| number)
 }
 
 pub(super) fn retry_throttling(decoder: &mut Decoder, node: &Node) -> Option<RetryThrottling> {
@@ -185,25 +260,5 @@ pub(super) fn retry_throttling(decoder: &mut Decoder, node: &Node) -> Option<Ret
     Some(RetryThrottling {
         max_tokens: u32::try_from(max_tokens?.value).ok()?,
         token_ratio_permille: token_ratio?,
-    })
-}
-
-pub(super) fn outlier_detection(decoder: &mut Decoder, node: &Node) -> Option<OutlierDetection> {
-    let mut fields = decoder.fields(node, "`outlierDetection`");
-    let consecutive = fields
-        .require(decoder, "consecutiveGatewayFailure")
-        .and_then(|node| decoder.integer(node, "`consecutiveGatewayFailure`", 1..=1000));
-    let base = fields
-        .require(decoder, "baseEjectionTime")
-        .and_then(|node| decoder.duration(node, "`baseEjectionTime`"));
-    let percent = fields
-        .require(decoder, "maxEjectionPercent")
-        .and_then(|node| decoder.integer(node, "`maxEjectionPercent`", 0..=100));
-    fields.finish(decoder);
-    Some(OutlierDetection {
-        consecutive_errors: Some(u32::try_from(consecutive?.value).ok()?),
-        base_ejection_time: base?.value,
-        max_ejection_percent: u32::try_from(percent?.value).ok()?,
-        ..OutlierDetection::default()
     })
 }

@@ -10,18 +10,21 @@ use crate::{
 /// `is_named`: whether trust domain and namespace are known, so that callers can be compared.
 pub(super) fn check(decoder: &mut Decoder, mesh: &Mesh, is_named: bool) {
     for service in mesh.services.values() {
-        let rules = service
-            .authz
-            .deny_rules
-            .iter()
-            .chain(&service.authz.allow_rules);
-        for rule in rules {
-            for principal in rule.principals.iter().filter(|_| is_named) {
-                check_principal(decoder, mesh, principal);
-            }
-            for path in &rule.paths {
-                check_path(decoder, path);
-            }
+        let authz = &service.authz;
+        let rules = authz.deny_rules.iter().chain(&authz.allow_rules);
+        let limits = service.rate_limits.iter();
+        let principals = rules
+            .clone()
+            .flat_map(|rule| &rule.principals)
+            .chain(limits.clone().flat_map(|limit| &limit.principals));
+        for principal in principals.filter(|_| is_named) {
+            check_principal(decoder, mesh, principal);
+        }
+        let paths = rules
+            .flat_map(|rule| &rule.paths)
+            .chain(limits.flat_map(|limit| &limit.paths));
+        for path in paths {
+            check_path(decoder, path);
         }
     }
     for (index, rule) in mesh.edge.jwt_rules.iter().enumerate() {
@@ -35,6 +38,7 @@ pub(super) fn check(decoder: &mut Decoder, mesh: &Mesh, is_named: bool) {
             decoder.report(Problem::new("duplicate-name", rule.issuer.span, message));
         }
     }
+    super::routes::check(decoder, mesh);
 }
 
 fn check_principal(decoder: &mut Decoder, mesh: &Mesh, principal: &Spanned<String>) {
@@ -92,7 +96,7 @@ fn check_path(decoder: &mut Decoder, path: &Spanned<String>) {
     }
 }
 
-fn wildcard_inside(text: &str) -> bool {
+pub(super) fn wildcard_inside(text: &str) -> bool {
     let stars = text.matches('*').count();
     stars > 1 || (stars == 1 && !text.starts_with('*') && !text.ends_with('*'))
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{behaviour, label};
+use super::{authz, behaviour, endpoints, label, limits, resilience};
 use crate::{
     decode::Decoder,
-    mesh::{Authz, CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Program, Rule, Run, Service},
+    mesh::{CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Program, Run, Service},
     problem::Problem,
     span::Spanned,
-    tree::{Node, Value},
+    tree::Node,
 };
 
 /// What `weft up` sets for every service; a mesh file cannot.
@@ -38,6 +38,7 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
         .take("serves")
         .map(|node| serves(decoder, node))
         .unwrap_or_default();
+    let is_run = fields.has("run");
     let run = fields.take("run").and_then(|node| run(decoder, node));
     let database = fields
         .take("database")
@@ -46,15 +47,7 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
     let retry_throttling = fields
         .take("retryThrottling")
         .and_then(|node| behaviour::retry_throttling(decoder, node));
-    let outlier_detection = fields
-        .take("outlierDetection")
-        .and_then(|node| behaviour::outlier_detection(decoder, node));
-    let authz = fields
-        .take("authz")
-        .map(|node| authz(decoder, node))
-        .unwrap_or_default();
-    fields.finish(decoder);
-    Some(Service {
+    let service = Service {
         name: name.clone(),
         // A value that could not be read is a problem by now; the rest is read on.
         port: port.map_or(Spanned::new(0, name.span), |port| {
@@ -66,9 +59,54 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
         database,
         method_config,
         retry_throttling,
-        outlier_detection,
-        authz,
-    })
+        load_balancing: fields
+            .take("loadBalancingConfig")
+            .and_then(|node| resilience::load_balancing(decoder, node))
+            .unwrap_or_default(),
+        outlier_detection: fields
+            .take("outlierDetection")
+            .map(|node| resilience::outlier_detection(decoder, node)),
+        circuit_breakers: fields
+            .take("circuitBreakers")
+            .map(|node| resilience::circuit_breakers(decoder, node))
+            .unwrap_or_default(),
+        health_check: fields
+            .take("healthCheckConfig")
+            .map(|node| Spanned::new(resilience::health_check(decoder, node), node.span)),
+        panic_threshold_percent: fields.count(
+            decoder,
+            "healthyPanicThreshold",
+            0..=100,
+            resilience::DEFAULT_PANIC_THRESHOLD,
+        ),
+        subsets: fields
+            .take("subsets")
+            .map(|node| endpoints::subsets(decoder, node))
+            .unwrap_or_default(),
+        labels: fields
+            .take("labels")
+            .map(|node| endpoints::labels(decoder, node, "`labels`"))
+            .unwrap_or_default(),
+        locality: fields
+            .take("locality")
+            .map(|node| endpoints::locality(decoder, node))
+            .unwrap_or_default(),
+        endpoints: endpoints::source(decoder, &mut fields, is_run),
+        criticality: fields
+            .take("criticality")
+            .and_then(|node| limits::criticality(decoder, node))
+            .unwrap_or_default(),
+        authz: fields
+            .take("authz")
+            .map(|node| authz::read(decoder, node))
+            .unwrap_or_default(),
+        rate_limits: limits::rate_limits(decoder, fields.take("rateLimits")),
+        adaptive_concurrency: fields
+            .take("adaptiveConcurrency")
+            .map(|node| limits::adaptive_concurrency(decoder, node)),
+    };
+    fields.finish(decoder);
+    Some(service)
 }
 
 fn serves(decoder: &mut Decoder, node: &Node) -> Vec<Spanned<String>> {
@@ -182,99 +220,4 @@ fn database(decoder: &mut Decoder, node: &Node) -> Option<Database> {
     let problem = Problem::new("wrong-value", text.span, message);
     decoder.report(problem.hint("`sqlite` for a file kept by `weft up`, or `postgres://...`"));
     None
-}
-
-fn authz(decoder: &mut Decoder, node: &Node) -> Authz {
-    let mut fields = decoder.fields(node, "`authz`");
-    let authz = Authz {
-        deny_rules: rules(decoder, fields.take("deny_rules")),
-        allow_rules: rules(decoder, fields.take("allow_rules")),
-    };
-    fields.finish(decoder);
-    authz
-}
-
-fn rules(decoder: &mut Decoder, node: Option<&Node>) -> Vec<Rule> {
-    let Some(node) = node else {
-        return Vec::new();
-    };
-    let mut rules: Vec<Rule> = Vec::new();
-    for node in decoder.list(node, "caller rules") {
-        let Some(rule) = rule(decoder, node) else {
-            continue;
-        };
-        if rules
-            .iter()
-            .any(|other| other.name.value == rule.name.value)
-        {
-            let message = format!("two rules are called `{}`", rule.name.value);
-            let problem = Problem::new("duplicate-name", rule.name.span, message);
-            decoder.report(problem.hint("logs and errors name the rule that decided"));
-        }
-        rules.push(rule);
-    }
-    rules
-}
-
-fn rule(decoder: &mut Decoder, node: &Node) -> Option<Rule> {
-    let mut fields = decoder.fields(node, "the caller rule");
-    let name = fields
-        .require(decoder, "name")
-        .and_then(|node| decoder.text(node, "`name`"));
-    let principals = patterns(decoder, fields.take("source"), &SOURCE);
-    let paths = patterns(decoder, fields.take("request"), &REQUEST);
-    fields.finish(decoder);
-    Some(Rule {
-        name: name?,
-        principals,
-        paths,
-    })
-}
-
-/// A part of a caller rule: the one key it has, and what leaving it out means.
-struct Part {
-    name: &'static str,
-    key: &'static str,
-    item: &'static str,
-    everything: &'static str,
-}
-
-const SOURCE: Part = Part {
-    name: "`source`",
-    key: "principals",
-    item: "a principal",
-    everything: "any caller of the mesh",
-};
-const REQUEST: Part = Part {
-    name: "`request`",
-    key: "paths",
-    item: "a path",
-    everything: "every method",
-};
-
-/// The patterns of a part. None at all would open what somebody wanted to close.
-fn patterns(decoder: &mut Decoder, node: Option<&Node>, part: &Part) -> Vec<Spanned<String>> {
-    let Some(node) = node else {
-        return Vec::new();
-    };
-    let mut fields = decoder.fields(node, part.name);
-    let list = fields.require(decoder, part.key);
-    fields.finish(decoder);
-    let Some(list) = list else {
-        return Vec::new();
-    };
-    let is_empty = match &list.value {
-        Value::Null => true,
-        Value::List(items) => items.is_empty(),
-        _ => false,
-    };
-    if is_empty {
-        let message = format!("`{}` of {} is empty", part.key, part.name);
-        let hint = format!(
-            "leave {} out if the rule is for {}",
-            part.name, part.everything
-        );
-        decoder.report(Problem::new("wrong-value", list.span, message).hint(hint));
-    }
-    decoder.texts(list, part.item)
 }
