@@ -72,6 +72,8 @@ pub(crate) struct Behaviour {
     /// From response headers to the end of the stream.
     pub stream: Duration,
     pub load: Option<LoadReport>,
+    /// What it answers to health checks.
+    pub is_serving: bool,
     /// What it calls in turn before it answers.
     pub calls: Arc<[Callee]>,
 }
@@ -89,6 +91,8 @@ pub(crate) struct CallSpec {
     pub callee: Callee,
     /// The service account that calls.
     pub from: String,
+    /// Where the caller runs.
+    pub locality: Locality,
     pub starts: Starts,
     pub timeout: Option<Duration>,
     pub headers: Vec<(String, String)>,
@@ -134,8 +138,8 @@ pub(crate) enum Check {
     Statuses(Vec<(i32, Amount)>),
     Reason(String),
     Reasons(Vec<(String, Amount)>),
-    /// A part of the message callers read.
-    Message(String),
+    /// Of each call: a text, or a part of it.
+    Text(Fact, String),
     /// Of each call.
     Each(PerCall, Amount),
     /// From a call's beginning to each attempt's.
@@ -168,7 +172,9 @@ pub(crate) enum Check {
     Ejected(Vec<Ejected>),
     /// What arrived at workloads in these headers. `None`: the header was not there.
     ReceivedHeaders(Vec<(String, Option<String>)>),
-    /// How many tokens a rate limit had left when it let each call pass or refused it.
+    /// What callers get in these headers.
+    ResponseHeaders(Vec<(String, Option<String>)>),
+    /// What `RateLimit-*` headers say to each call.
     RateLimit(Vec<(RateLimitFact, Amount)>),
 }
 
@@ -178,6 +184,22 @@ pub(crate) struct Ejected {
     pub endpoint: String,
     /// From when until when, each time. `None`: whenever.
     pub times: Option<Vec<(Amount, Amount)>>,
+}
+
+/// A text about one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fact {
+    /// A part of what callers read.
+    Message,
+    /// The method rule.
+    Rule,
+    Route,
+    /// The caller rule at the workload.
+    CallerRule,
+    /// The caller rule that would have refused, were it not on trial.
+    WouldBeRefused,
+    /// What the workload is told.
+    Criticality,
 }
 
 /// A number of one call.

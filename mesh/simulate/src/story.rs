@@ -42,6 +42,8 @@ pub(crate) struct CallStory {
     pub transparent_retries: u32,
     pub hedges: u32,
     pub rule: String,
+    pub route: String,
+    pub response_headers: Vec<(String, String)>,
     pub end: Option<End>,
 }
 
@@ -71,5 +73,8 @@ pub(crate) struct AttemptStory {
     pub deadline_left: Option<Duration>,
     pub pushback: Option<Duration>,
     pub rate_limit: Option<RateLimitStatus>,
+    pub caller_rule: String,
+    pub would_be_refused: Option<String>,
+    pub criticality: Option<&'static str>,
     pub is_cancelled: bool,
 }

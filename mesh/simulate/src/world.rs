@@ -1,16 +1,17 @@
 //! The simulated mesh: real engines, scripted workloads, and a clock that only events move.
 //!
 //! [`run`] plays one case. The executor's part, as `weft_policy`'s docs describe it, is in
-//! [`outbound`]; connections and circuit breaker places in [`connect`]; what happens at a workload, its
-//! sidecar's inbound engine first, in [`workload`]. No decision is made here.
+//! [`outbound`]; connections and circuit breaker places in [`connect`]; health checks and names in
+//! [`watch`]; what happens at a workload, its sidecar's inbound engine first, in [`workload`]. No decision is made here.
 
 mod connect;
 mod outbound;
 mod setup;
+mod watch;
 mod workload;
 
 use std::{
-    cmp::Reverse,
+    cmp::{Ordering, Reverse},
     collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
@@ -18,8 +19,8 @@ use std::{
 };
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use weft_model::dataplane::{Endpoint, Target};
-use weft_policy::{Engine, InboundEngine, Slot};
+use weft_model::dataplane::{Discovery, Endpoint, Locality, Target};
+use weft_policy::{Engine, InboundEngine, Options, Probe, Slot, retry::RetryMarks};
 
 use crate::{
     spec::{Behaviour, Case, Suite},
@@ -54,7 +55,43 @@ enum Event {
     /// What follows response headers.
     StreamEnds(AttemptId),
     Deadline(CallId),
+    /// Health checks of a proxy are due.
+    Probe(usize),
+    Probed(usize, Box<Asked>),
+    /// A proxy resolves the names of its targets.
+    Resolve(usize, String),
     Cancel(CallId),
+}
+
+impl Event {
+    /// Whether it comes back for ever, calls or no calls.
+    fn is_periodic(&self) -> bool {
+        matches!(self, Self::Probe(_) | Self::Probed(..) | Self::Resolve(..))
+    }
+}
+
+/// A health check and what it will come to. Events are ordered by time alone.
+#[derive(Debug)]
+struct Asked(Probe, bool);
+
+impl PartialEq for Asked {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Asked {}
+
+impl PartialOrd for Asked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Asked {
+    fn cmp(&self, _: &Self) -> Ordering {
+        Ordering::Equal
+    }
 }
 
 /// The outbound side of one sidecar.
@@ -89,6 +126,8 @@ struct Workload {
     /// Steps of the script that are done, and how often the present one was taken.
     step: (usize, u32),
     inbound: InboundEngine,
+    /// Retries at one hop only: what its sidecar remembers of traces.
+    marks: RetryMarks,
     proxy: usize,
     busy: u32,
     queue: VecDeque<AttemptId>,
@@ -108,14 +147,18 @@ struct World<'a> {
     rng: StdRng,
     dice: StdRng,
     proxies: Vec<Proxy>,
-    /// The proxy of each caller from outside, by service account.
-    callers: BTreeMap<String, usize>,
+    /// The proxy of each caller from outside, by service account and place.
+    callers: BTreeMap<(String, Locality), usize>,
     workloads: Vec<Workload>,
     by_address: HashMap<SocketAddr, usize>,
     calls: Vec<outbound::Run>,
     attempts: Vec<outbound::Try>,
     story: Story,
     is_told: bool,
+    /// Whether somebody wants to know who is ejected.
+    watches_ejections: bool,
+    /// Events that calls wait for or come from: without any, only periodic ones are left.
+    lively: u64,
 }
 
 /// Plays a case to its end. `is_told`: with a line for everything that happens.
@@ -124,6 +167,11 @@ pub(crate) fn run(suite: &Suite, case: &Case, is_told: bool) -> Story {
     let mut count = 0;
     while let Some(Reverse((at, _, event))) = world.events.pop() {
         count += 1;
+        if !event.is_periodic() {
+            world.lively -= 1;
+        } else if world.lively == 0 {
+            break;
+        }
         if count > MOST_EVENTS {
             world.story.is_endless = true;
             break;
@@ -148,12 +196,16 @@ impl World<'_> {
             Event::Worked(attempt) => self.worked(attempt),
             Event::StreamEnds(attempt) => self.stream_ends(attempt),
             Event::Deadline(call) => self.deadline(call),
+            Event::Probe(proxy) => self.probe(proxy),
+            Event::Probed(proxy, asked) => self.probed(proxy, &asked),
+            Event::Resolve(proxy, authority) => self.resolve(proxy, authority),
             Event::Cancel(call) => self.cancel(call),
         }
     }
 
     fn at(&mut self, time: Duration, event: Event) {
         self.sequence += 1;
+        self.lively += u64::from(!event.is_periodic());
         let time = time.max(self.now);
         self.events.push(Reverse((time, self.sequence, event)));
     }

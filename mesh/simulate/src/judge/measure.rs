@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use weft_policy::code;
 
 use crate::{
-    spec::PerCall,
+    spec::{Fact, PerCall},
     story::{AttemptStory, CallStory, Story},
 };
 
@@ -71,6 +71,18 @@ impl<'a> Scope<'a> {
             PerCall::DeadlineLeft => self.attempts_of(call).last()?.deadline_left?.as_secs_f64(),
             PerCall::Pushback => self.attempts_of(call).last()?.pushback?.as_secs_f64(),
         })
+    }
+
+    pub fn text<'b>(&'b self, call: &'b CallStory, fact: Fact) -> Option<&'b str> {
+        let last = || self.attempts_of(call).last();
+        match fact {
+            Fact::Message => call.end.as_ref().map(|end| end.message.as_str()),
+            Fact::Rule => Some(&call.rule),
+            Fact::Route => Some(&call.route),
+            Fact::CallerRule => last().map(|attempt| attempt.caller_rule.as_str()),
+            Fact::WouldBeRefused => last()?.would_be_refused.as_deref(),
+            Fact::Criticality => last()?.criticality,
+        }
     }
 
     pub fn percentile(&self, percent: f64) -> f64 {

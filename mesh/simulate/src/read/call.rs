@@ -5,7 +5,7 @@ use std::time::Duration;
 use prost_reflect::MethodDescriptor;
 use weft_model::{
     EDGE_ACCOUNT, Problem, Spanned,
-    dataplane::Criticality,
+    dataplane::{Criticality, Locality},
     yaml::{Fields, Node, Value, nearest},
 };
 
@@ -33,6 +33,7 @@ impl Reader<'_> {
             return Some(CallSpec {
                 callee: self.callee(&method, None)?,
                 from: EDGE_ACCOUNT.to_owned(),
+                locality: Locality::default(),
                 starts: Starts::At {
                     first: Duration::ZERO,
                     every: Duration::ZERO,
@@ -57,6 +58,8 @@ impl Reader<'_> {
         let from = fields
             .take("from")
             .and_then(|node| self.decoder.text(node, "`from`"));
+        let mut locality = Locality::default();
+        self.locality(&mut fields, &mut locality);
         let starts = self.starts(&mut fields);
         let timeout = fields
             .take("timeout")
@@ -75,6 +78,7 @@ impl Reader<'_> {
         Some(CallSpec {
             callee: callee?,
             from: from.map_or_else(|| EDGE_ACCOUNT.to_owned(), |from| from.value),
+            locality,
             starts: starts?,
             timeout,
             headers,

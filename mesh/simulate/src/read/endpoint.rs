@@ -34,6 +34,7 @@ impl Default for State {
                 streams: 100,
                 stream: Duration::ZERO,
                 load: None,
+                is_serving: true,
                 calls: Arc::new([]),
             },
         }
@@ -159,16 +160,7 @@ impl Reader<'_> {
     }
 
     fn state(&mut self, mut fields: Fields<'_>, state: &mut State) {
-        for (key, part) in [
-            ("region", &mut state.locality.region),
-            ("zone", &mut state.locality.zone),
-            ("subZone", &mut state.locality.sub_zone),
-        ] {
-            let text = fields.take(key);
-            if let Some(text) = text.and_then(|node| self.decoder.text(node, key)) {
-                *part = text.value;
-            }
-        }
+        self.locality(&mut fields, &mut state.locality);
         let priority = fields.take("priority");
         if let Some(priority) = priority.and_then(|node| self.small(node, "`priority`", 0)) {
             state.priority = priority;
@@ -185,6 +177,20 @@ impl Reader<'_> {
         }
         self.behaviour(&mut fields, &mut state.behaviour);
         fields.finish(self.decoder);
+    }
+
+    /// `region`, `zone` and `subZone`.
+    pub(super) fn locality(&mut self, fields: &mut Fields<'_>, locality: &mut Locality) {
+        for (key, part) in [
+            ("region", &mut locality.region),
+            ("zone", &mut locality.zone),
+            ("subZone", &mut locality.sub_zone),
+        ] {
+            let text = fields.take(key);
+            if let Some(text) = text.and_then(|node| self.decoder.text(node, key)) {
+                *part = text.value;
+            }
+        }
     }
 
     fn health(&mut self, node: &Node) -> Option<HealthStatus> {
@@ -244,6 +250,12 @@ impl Reader<'_> {
         }
         if let Some(node) = fields.take("load") {
             behaviour.load = Some(self.load_report(node));
+        }
+        if let Some(node) = fields.take("serving") {
+            match node.value {
+                Value::Bool(is_serving) => behaviour.is_serving = is_serving,
+                _ => self.decoder.wrong(node, "`serving`", "`true` or `false`"),
+            }
         }
         if let Some(node) = fields.take("calls") {
             let callees = self.decoder.texts(node, "`calls`");

@@ -7,7 +7,7 @@ use weft_model::{
 
 use super::Reader;
 use crate::{
-    spec::{Check, Ejected, Expect, PerCall, RateLimitFact},
+    spec::{Check, Ejected, Expect, Fact, PerCall, RateLimitFact},
     words::{Amount, Spread, Unit},
 };
 
@@ -25,6 +25,15 @@ const PER_CALL: [(&str, PerCall, Unit); 6] = [
     ("took", PerCall::Took, Unit::Time),
     ("deadlineLeft", PerCall::DeadlineLeft, Unit::Time),
     ("pushback", PerCall::Pushback, Unit::Time),
+];
+
+const FACTS: [(&str, Fact); 6] = [
+    ("message", Fact::Message),
+    ("rule", Fact::Rule),
+    ("route", Fact::Route),
+    ("callerRule", Fact::CallerRule),
+    ("wouldBeRefused", Fact::WouldBeRefused),
+    ("criticality", Fact::Criticality),
 ];
 
 /// Amounts by endpoint or service.
@@ -67,6 +76,13 @@ impl Reader<'_> {
                 checks.push((node.span, Check::Each(kind, amount)));
             }
         }
+        for (key, fact) in FACTS {
+            if let Some(node) = fields.take(key)
+                && let Some(text) = self.decoder.text(node, key)
+            {
+                checks.push((node.span, Check::Text(fact, text.value)));
+            }
+        }
         for (key, make, units) in NAMED {
             if let Some(node) = fields.take(key) {
                 let named = self.named(node, key, units);
@@ -77,10 +93,6 @@ impl Reader<'_> {
         let others: [(&str, Read); 13] = [
             ("status", |reader, node| reader.expect_status(node)),
             ("reason", |reader, node| reader.expect_reason(node)),
-            ("message", |reader, node| {
-                let text = reader.decoder.text(node, "`message`")?;
-                Some(Check::Message(text.value))
-            }),
             ("attemptsAt", |reader, node| {
                 let items = reader.decoder.list(node, "`attemptsAt`").iter();
                 let times = items.filter_map(|n| reader.amount(n, "`attemptsAt`", &[Unit::Time]));
@@ -110,7 +122,10 @@ impl Reader<'_> {
             }),
             ("ejected", |reader, node| reader.expect_ejected(node)),
             ("receivedHeaders", |reader, node| {
-                reader.expect_headers(node)
+                Some(Check::ReceivedHeaders(reader.expect_headers(node)))
+            }),
+            ("responseHeaders", |reader, node| {
+                Some(Check::ResponseHeaders(reader.expect_headers(node)))
             }),
             ("rateLimit", |reader, node| reader.expect_rate_limit(node)),
         ];
@@ -241,16 +256,17 @@ impl Reader<'_> {
             .report(problem.hint("`40ms..30.04s`, or `{ from: 40ms..60ms, until: at least 30s }`"));
     }
 
-    fn expect_headers(&mut self, node: &Node) -> Option<Check> {
+    /// What a header must be; nothing: it must not be there.
+    fn expect_headers(&mut self, node: &Node) -> Vec<(String, Option<String>)> {
         let mut headers = Vec::new();
         for (name, node) in self.decoder.fields(node, "`receivedHeaders`").rest() {
             let value = match node.value {
                 Value::Null => None,
-                _ => Some(self.number_text(node, "a header")?.value),
+                _ => self.number_text(node, "a header").map(|text| text.value),
             };
             headers.push((name.to_lowercase(), value));
         }
-        Some(Check::ReceivedHeaders(headers))
+        headers
     }
 
     fn expect_rate_limit(&mut self, node: &Node) -> Option<Check> {

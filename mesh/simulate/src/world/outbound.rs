@@ -28,6 +28,8 @@ pub(super) struct Run {
     is_held: bool,
     /// The request at whose workload it began.
     pub parent: Option<AttemptId>,
+    /// The same for all calls that one call led to.
+    pub trace: u128,
     is_original: bool,
     is_copy: bool,
     is_replayable: bool,
@@ -40,7 +42,10 @@ impl Run {
         if let Some(call) = &self.call {
             story.record_attempts = call.record.attempts;
             story.transparent_retries = call.record.transparent_retries;
+            story.hedges = call.record.hedges;
             story.rule = call.record.rule.to_string();
+            story.route = call.record.route.as_deref().unwrap_or_default().to_owned();
+            change_headers(&mut story.response_headers, &call.response_headers);
         }
         story
     }
@@ -84,13 +89,14 @@ struct Beginning {
     is_replayable: bool,
     headers: Vec<(String, String)>,
     parent: Option<AttemptId>,
+    trace: Option<u128>,
     is_original: bool,
 }
 
 impl World<'_> {
     pub(super) fn start(&mut self, kind: usize) {
         let spec = &self.case.calls[kind];
-        let proxy = self.caller(&spec.from);
+        let proxy = self.caller(&spec.from, &spec.locality);
         let call = self.begin(Beginning {
             kind: Some(kind),
             proxy,
@@ -101,6 +107,7 @@ impl World<'_> {
             is_replayable: spec.is_replayable,
             headers: spec.headers.clone(),
             parent: None,
+            trace: None,
             is_original: true,
         });
         if let Some(wait) = spec.cancel_after {
@@ -113,6 +120,7 @@ impl World<'_> {
         let request = &self.attempts[parent];
         let workload = &self.workloads[request.workload];
         let now = self.base + self.now;
+        let trace = self.calls[request.call].trace;
         let admission = request.admission.as_ref();
         let criticality = admission.map(|a| {
             (
@@ -126,10 +134,11 @@ impl World<'_> {
             from: workload.endpoint.instance.clone(),
             callee,
             timeout: admission.and_then(|admission| admission.deadline.remaining(now)),
-            is_retry: false,
+            is_retry: workload.marks.is_repeated(trace, now),
             is_replayable: true,
             headers: criticality.into_iter().collect(),
             parent: Some(parent),
+            trace: Some(trace),
             is_original: request.story.is_original,
         })
     }
@@ -161,12 +170,15 @@ impl World<'_> {
                 transparent_retries: 0,
                 hedges: 0,
                 rule: String::new(),
+                route: String::new(),
+                response_headers: Vec::new(),
                 end: None,
             },
             open: Vec::new(),
             plan: 0,
             is_held: false,
             parent: beginning.parent,
+            trace: beginning.trace.unwrap_or(id as u128 + 1),
             is_original: beginning.is_original,
             is_copy: false,
             is_replayable: beginning.is_replayable,
@@ -233,12 +245,15 @@ impl World<'_> {
                 transparent_retries: 0,
                 hedges: 0,
                 rule: String::new(),
+                route: String::new(),
+                response_headers: Vec::new(),
                 end: None,
             },
             open: Vec::new(),
             plan: 0,
             is_held: false,
             parent: None,
+            trace: run.trace,
             is_original: run.is_original,
             is_copy: true,
             is_replayable: run.is_replayable,
@@ -267,9 +282,9 @@ impl World<'_> {
     }
 
     /// Whoever waits for an endpoint may find one now.
-    pub(super) fn configuration_changed(&mut self) {
+    pub(super) fn configuration_changed(&mut self, proxy: usize) {
         for id in 0..self.calls.len() {
-            if self.calls[id].is_held {
+            if self.calls[id].is_held && self.calls[id].proxy == proxy {
                 self.pick(id);
             }
         }
@@ -284,9 +299,13 @@ impl World<'_> {
             return;
         }
         let Some(call) = &mut run.call else { return };
-        let engine = &mut self.proxies[run.proxy].engine;
-        match engine.pick(call, now, &mut self.rng) {
+        let proxy = run.proxy;
+        let picked = self.proxies[proxy].engine.pick(call, now, &mut self.rng);
+        self.watch_ejections(proxy);
+        let is_alone = self.calls[id].open.is_empty();
+        match picked {
             Pick::Attempt(attempt) => self.attempt(id, attempt),
+            Pick::Wait(until) if !is_alone => self.at(self.since_base(until), Event::Hedge(id)),
             Pick::Wait(until) => {
                 let wait = self.since_base(until);
                 self.tell(id, || {
@@ -294,7 +313,7 @@ impl World<'_> {
                 });
                 self.plan(id, until, true);
             }
-            Pick::Fail(failure) if self.calls[id].open.is_empty() => self.fail(id, failure),
+            Pick::Fail(failure) if is_alone => self.fail(id, failure),
             Pick::Fail(failure) => self.tell(id, || format!("no further attempt: {failure}")),
         }
     }
@@ -306,7 +325,6 @@ impl World<'_> {
         let id = self.attempts.len();
         let run = &mut self.calls[call];
         let is_hedge = !run.open.is_empty();
-        run.story.hedges += u32::from(is_hedge);
         run.open.push(id);
         run.story.attempts.push(id);
         let number = run.story.attempts.len();
@@ -323,6 +341,9 @@ impl World<'_> {
             deadline_left: None,
             pushback: None,
             rate_limit: None,
+            caller_rule: String::new(),
+            would_be_refused: None,
+            criticality: None,
             is_cancelled: false,
         };
         let (fault, times_out_at) = (attempt.fault, attempt.times_out_at);
@@ -364,7 +385,7 @@ impl World<'_> {
     pub(super) fn hedge(&mut self, id: CallId) {
         let (now, run) = (self.base + self.now, &self.calls[id]);
         let due = run.call.as_ref().and_then(Call::hedge_at);
-        if run.story.end.is_none() && due.is_some_and(|due| due <= now) {
+        if run.is_replayable && run.story.end.is_none() && due.is_some_and(|due| due <= now) {
             self.pick(id);
         }
     }
@@ -414,6 +435,8 @@ impl World<'_> {
         let engine = &mut self.proxies[run.proxy].engine;
         let next = engine.attempt_ended(call, attempt, outcome, end, &mut self.rng);
         let hedge_at = call.hedge_at();
+        let proxy = run.proxy;
+        self.watch_ejections(proxy);
         self.tell_end(id, outcome, &next);
         if let Some(at) = hedge_at {
             self.at(self.since_base(at), Event::Hedge(owner));
@@ -529,7 +552,16 @@ impl World<'_> {
         if let Some(call) = &mut run.call {
             let engine = &mut self.proxies[run.proxy].engine;
             engine.finished(call, code, broken, now);
+            if code != code::OK
+                && call.retries_are_spent()
+                && let Some(parent) = run.parent
+            {
+                let index = self.attempts[parent].workload;
+                self.workloads[index].marks.spent(run.trace, now);
+            }
         }
+        let proxy = run.proxy;
+        self.watch_ejections(proxy);
         self.cancel_others(id, None);
         let run = &self.calls[id];
         let (parent, kind) = (run.parent, run.story.kind);

@@ -1,7 +1,7 @@
 //! How a case begins, and what its endpoints become.
 
 use super::*;
-use crate::spec::{EndpointSpec, Starts, State};
+use crate::spec::{Check, EndpointSpec, Starts, State};
 
 impl<'a> World<'a> {
     pub(super) fn new(suite: &'a Suite, case: &'a Case, is_told: bool) -> Self {
@@ -22,6 +22,8 @@ impl<'a> World<'a> {
             attempts: Vec::new(),
             story: Story::default(),
             is_told,
+            watches_ejections: is_told || expects_ejections(case),
+            lively: 0,
         };
         for (service, specs) in &case.endpoints {
             for spec in specs {
@@ -32,10 +34,17 @@ impl<'a> World<'a> {
             let service = &world.workloads[index].service;
             let account = &suite.mesh.services[service].service_account;
             let identity = suite.mesh.identity(account);
-            world.workloads[index].proxy = world.add_proxy(identity);
+            let place = world.workloads[index].endpoint.locality.clone();
+            let calls = !world.workloads[index].behaviour.calls.is_empty();
+            let proxy = world.add_proxy(identity, place);
+            world.workloads[index].proxy = proxy;
+            if calls {
+                world.begin_watching(proxy);
+            }
         }
         for (kind, call) in case.calls.iter().enumerate() {
-            world.caller(&call.from);
+            let proxy = world.caller(&call.from, &call.locality);
+            world.begin_watching(proxy);
             world.schedule(kind, &call.starts);
         }
         world
@@ -58,6 +67,7 @@ impl<'a> World<'a> {
             behaviour: spec.start.behaviour.clone(),
             step: (0, 0),
             inbound,
+            marks: RetryMarks::default(),
             proxy: 0,
             busy: 0,
             queue: VecDeque::new(),
@@ -71,8 +81,9 @@ impl<'a> World<'a> {
         }
     }
 
-    fn add_proxy(&mut self, identity: String) -> usize {
-        let mut engine = Engine::default();
+    fn add_proxy(&mut self, identity: String, locality: Locality) -> usize {
+        let process = u32::try_from(self.proxies.len()).unwrap_or(u32::MAX);
+        let mut engine = Engine::new(Options { locality, process });
         engine.update(&self.snapshot());
         self.proxies.push(Proxy {
             engine,
@@ -84,14 +95,15 @@ impl<'a> World<'a> {
     }
 
     /// The proxy beside a caller that is no workload of the case.
-    pub(super) fn caller(&mut self, from: &str) -> usize {
-        if let Some(proxy) = self.callers.get(from) {
+    pub(super) fn caller(&mut self, from: &str, place: &Locality) -> usize {
+        let key = (from.to_owned(), place.clone());
+        if let Some(proxy) = self.callers.get(&key) {
             return *proxy;
         }
         let service = self.suite.mesh.services.get(from);
         let account = service.map_or(from, |service| &service.service_account.value);
-        let proxy = self.add_proxy(self.suite.mesh.identity(account));
-        self.callers.insert(from.to_owned(), proxy);
+        let proxy = self.add_proxy(self.suite.mesh.identity(account), place.clone());
+        self.callers.insert(key, proxy);
         proxy
     }
 
@@ -122,12 +134,21 @@ impl<'a> World<'a> {
         }
     }
 
+    pub(super) fn endpoints_of(&self, service: &str) -> Vec<Endpoint> {
+        let here = self.workloads.iter();
+        let here = here.filter(|workload| workload.is_there && workload.service == service);
+        here.map(|workload| workload.endpoint.clone()).collect()
+    }
+
     fn snapshot(&self) -> weft_model::dataplane::Snapshot {
         let target = |(authority, target): (&String, &Target)| {
-            let here = self.workloads.iter();
-            let here = here.filter(|w| w.is_there && w.service == target.service);
+            let endpoints = match &target.discovery {
+                Discovery::Endpoints => self.endpoints_of(&target.service),
+                // Each proxy resolves the name by itself, in its own time.
+                Discovery::Dns(_) => Vec::new(),
+            };
             let target = Target {
-                endpoints: here.map(|workload| workload.endpoint.clone()).collect(),
+                endpoints,
                 ..target.clone()
             };
             (authority.clone(), target)
@@ -163,10 +184,12 @@ impl<'a> World<'a> {
             return;
         }
         let snapshot = self.snapshot();
-        for proxy in &mut self.proxies {
-            proxy.engine.update(&snapshot);
+        for proxy in 0..self.proxies.len() {
+            self.proxies[proxy].engine.update(&snapshot);
+            self.configuration_changed(proxy);
+            // An endpoint that has come is probed at once.
+            self.at(self.now, Event::Probe(proxy));
         }
-        self.configuration_changed();
     }
 
     pub(super) fn finish_story(mut self) -> Story {
@@ -187,4 +210,12 @@ fn endpoint(address: SocketAddr, name: &str, state: &State) -> Endpoint {
         health: state.health,
         ..Endpoint::new(address, name)
     }
+}
+
+fn expects_ejections(case: &Case) -> bool {
+    let own = case.calls.iter().flat_map(|call| &call.expect);
+    let checks = own.chain(&case.expect).flat_map(|expect| &expect.checks);
+    checks
+        .into_iter()
+        .any(|(_, check)| matches!(check, Check::Ejected(_)))
 }

@@ -14,12 +14,16 @@ use crate::words::{Answer, Reply};
 impl World<'_> {
     /// What the endpoint's script has for the next request.
     pub(super) fn next_reply(&self, id: AttemptId) -> Reply {
-        let workload = &self.workloads[self.attempts[id].workload];
+        self.present_reply(self.attempts[id].workload)
+    }
+
+    /// What an endpoint does now.
+    pub(super) fn present_reply(&self, index: usize) -> Reply {
+        let workload = &self.workloads[index];
         let answers = &workload.behaviour.answers;
         let step = workload.step.0.min(answers.len().saturating_sub(1));
-        answers
-            .get(step)
-            .map_or(Reply::Status(code::OK), |answer| answer.reply)
+        let answer = answers.get(step);
+        answer.map_or(Reply::Status(code::OK), |answer| answer.reply)
     }
 
     /// Takes the next step of the endpoint's script for a request.
@@ -120,11 +124,21 @@ impl World<'_> {
             criticality: criticality.map(|(_, value)| value.as_str()),
             headers: &Lookup(headers),
         };
+        let trace = run.trace;
         let workload = &mut self.workloads[attempt.workload];
-        match workload.inbound.admit(facts, now, &mut self.rng) {
+        let admitted = workload.inbound.admit(facts, now, &mut self.rng);
+        if attempt.story.previous > 0 {
+            workload.marks.repeated(trace, now);
+        }
+        match admitted {
             Ok(admission) => {
                 let attempt = &mut self.attempts[id];
-                attempt.story.rate_limit.clone_from(&admission.rate_limit);
+                let story = &mut attempt.story;
+                story.rate_limit.clone_from(&admission.rate_limit);
+                story.caller_rule = admission.record.rule.to_string();
+                story.criticality = Some(admission.criticality.as_str());
+                let refusal = admission.would_be_refused.as_ref();
+                story.would_be_refused = refusal.map(|failure| failure.message.clone());
                 attempt.admission = Some(admission);
                 true
             }
@@ -139,6 +153,7 @@ impl World<'_> {
                     attempt.story.pushback = Some(wait);
                 }
                 attempt.story.rate_limit = refusal.rate_limit;
+                attempt.story.caller_rule = refusal.record.rule.to_string();
                 attempt.said = Some((refusal.failure.reason, refusal.failure.message));
                 let code = refusal.failure.code;
                 self.ended(id, &Outcome::TrailersOnly { code, pushback });
@@ -215,6 +230,13 @@ impl World<'_> {
                 self.ended(id, &Outcome::Broken(reset()));
             }
             reply => {
+                let now = self.instant();
+                let request = &self.attempts[id];
+                if let Some(admission) = &request.admission {
+                    self.workloads[request.workload]
+                        .inbound
+                        .answered(admission, now);
+                }
                 self.ended(id, &Outcome::Headers);
                 let stream = self.workloads[self.attempts[id].workload].behaviour.stream;
                 if reply != Reply::Never {
@@ -226,7 +248,13 @@ impl World<'_> {
 
     /// An answer without a stream.
     fn reply(&mut self, id: AttemptId, code: i32) {
-        let pushback = self.attempts[id].answer.pushback;
+        let now = self.instant();
+        let request = &self.attempts[id];
+        let mut pushback = request.answer.pushback;
+        let trace = self.calls[request.call].trace;
+        if self.workloads[request.workload].marks.is_spent(trace, now) {
+            pushback = Pushback::Stop;
+        }
         self.report_load(id);
         self.settle(id, code);
         self.ended(id, &Outcome::TrailersOnly { code, pushback });
