@@ -6,26 +6,23 @@ use std::{
 };
 
 use rand::RngCore;
-use weft_model::dataplane::{Endpoint, HealthStatus, Locality, Target};
+use weft_model::dataplane::{Endpoint, Locality, Target};
 
 use crate::{
-    backoff::ConnectBackoff,
-    balance::{load::Load, reports::Reports},
     breaker::Breakers,
-    health::ProbeState,
-    outlier::{self, Intervals, Outlier, rates},
+    outlier::{self, Intervals, rates},
     resolve::Rules,
     retry::RetryBudget,
     slab::{Id, Slab},
 };
 
+mod member;
 mod pool;
 pub(crate) mod view;
 
-use self::{
-    pool::Pool,
-    view::{Health, Standing},
-};
+pub(crate) use self::member::Member;
+
+use self::pool::Pool;
 
 /// One target and what is known about its endpoints.
 #[derive(Debug)]
@@ -47,17 +44,6 @@ pub(crate) struct Cluster {
     scratch: Vec<u32>,
 }
 
-/// One endpoint.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) load: Load,
-    pub(crate) outlier: Outlier,
-    pub(crate) connect: ConnectBackoff,
-    pub(crate) probe: ProbeState,
-    pub(crate) reports: Reports,
-}
-
 /// What [`Cluster::choose`] found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
@@ -68,48 +54,6 @@ pub(crate) enum Choice {
     Empty,
     /// The target has no subset of that name.
     NoSubset,
-}
-
-impl Member {
-    fn new(endpoint: &Endpoint) -> Self {
-        Self {
-            endpoint: Arc::new(endpoint.clone()),
-            load: Load::default(),
-            outlier: Outlier::default(),
-            connect: ConnectBackoff::default(),
-            probe: ProbeState::default(),
-            reports: Reports::default(),
-        }
-    }
-
-    /// Whether `endpoint` is the same workload, whatever else was learnt about it.
-    fn is(&self, endpoint: &Endpoint) -> bool {
-        self.endpoint.address == endpoint.address && self.endpoint.instance == endpoint.instance
-    }
-
-    pub(crate) fn health(&self, now: Instant) -> Health {
-        match self.endpoint.health {
-            HealthStatus::Draining => Health::Draining,
-            HealthStatus::Unhealthy => Health::Unhealthy,
-            HealthStatus::Healthy if self.probe.is_unhealthy() => Health::Unhealthy,
-            HealthStatus::Healthy if self.outlier.is_ejected(now) => Health::Ejected,
-            HealthStatus::Healthy => Health::Healthy,
-        }
-    }
-
-    fn standing(&self, index: u32, now: Instant) -> Standing {
-        Standing {
-            index,
-            health: self.health(now),
-            is_left_alone: self.connect.until(now).is_some(),
-        }
-    }
-
-    /// When its standing changes by itself.
-    fn changes_at(&self, now: Instant) -> Option<Instant> {
-        let ends = [self.connect.until(now), self.outlier.ejected_until(now)];
-        ends.into_iter().flatten().min()
-    }
 }
 
 impl Cluster {

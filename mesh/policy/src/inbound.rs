@@ -10,7 +10,6 @@
 //! task's work may be tried at another, within the budget, and not at the same one).
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -23,7 +22,7 @@ use weft_model::dataplane::{Criticality, Inbound};
 
 use crate::{
     Decision, Options,
-    authorize::{Matching, Rules},
+    authorize::Rules,
     code,
     deadline::{Deadline, parse_timeout},
     facts::InboundFacts,
@@ -31,6 +30,12 @@ use crate::{
     record::{DecisionId, DecisionRecord, Failure, Reason},
     shed::Shedder,
 };
+
+mod cache;
+mod refusal;
+
+use cache::Cache;
+use refusal::{not_allowed, overloaded, refused, too_many, unknown};
 
 /// The rules of one workload and their accounts.
 #[derive(Debug, Default)]
@@ -46,25 +51,11 @@ pub struct InboundEngine {
 /// The rules, made ready for calls.
 #[derive(Debug)]
 struct Ready {
-    inbound: Arc<Inbound>,
+    inbound: Inbound,
     target: Arc<str>,
     rules: Rules,
-    /// By caller, then path. Both come from outside, so their number is bounded.
-    known: HashMap<Arc<str>, HashMap<Arc<str>, Arc<Known>>>,
-    known_count: usize,
+    cache: Cache,
 }
-
-/// What holds for calls of one caller and path.
-#[derive(Debug)]
-struct Known {
-    caller: Arc<str>,
-    path: Arc<str>,
-    matching: Matching,
-    limits: Vec<usize>,
-}
-
-/// How many pairs of caller and path are remembered.
-const MOST_KNOWN: usize = 4096;
 
 /// A call that may pass.
 #[derive(Debug)]
@@ -143,7 +134,7 @@ impl InboundEngine {
         if self
             .rules
             .as_ref()
-            .is_some_and(|ready| *ready.inbound == *inbound)
+            .is_some_and(|ready| ready.inbound == *inbound)
         {
             return;
         }
@@ -154,11 +145,10 @@ impl InboundEngine {
             (shedder, _) => *shedder = None,
         }
         self.rules = Some(Ready {
-            inbound: Arc::new(inbound.clone()),
+            inbound: inbound.clone(),
             target: inbound.service.as_str().into(),
             rules: Rules::new(inbound),
-            known: HashMap::new(),
-            known_count: 0,
+            cache: Cache::default(),
         });
     }
 
@@ -188,7 +178,8 @@ impl InboundEngine {
             let failure = Failure::new(Reason::NoConfiguration, message);
             return Err(refused(unknown(id, &facts), failure));
         };
-        let known = ready.known(&facts, &self.limits);
+        let inbound = &ready.inbound;
+        let known = ready.cache.find(&facts, &ready.rules, &self.limits);
         let decision = known.matching.decide(facts.headers);
         let mut record = DecisionRecord {
             id,
@@ -199,7 +190,6 @@ impl InboundEngine {
             ..DecisionRecord::default()
         };
         let refusal = (!decision.is_allowed()).then(|| not_allowed(&facts, &decision));
-        let inbound = Arc::clone(&ready.inbound);
         if !inbound.is_dry_run
             && let Some(failure) = refusal
         {
@@ -222,14 +212,19 @@ impl InboundEngine {
         };
         let stated = facts.criticality.and_then(Criticality::parse);
         let criticality = stated.unwrap_or(inbound.default_criticality);
-        let method = match self.shed(&inbound, facts.path, criticality, now, rng) {
-            Ok(method) => method,
-            Err(advice) => {
+        let shedder = inbound.adaptive_concurrency.as_ref().map(|settings| {
+            let shedder = &mut self.shedder;
+            shedder.get_or_insert_with(|| Shedder::new(settings.clone(), now))
+        });
+        let mut method = 0;
+        if let Some(shedder) = shedder {
+            if let Err(advice) = shedder.admit(criticality, self.in_flight, now, rng) {
                 let mut refusal = refused(record, overloaded(&inbound.service, criticality));
                 refusal.retry = Some(advice);
                 return Err(refusal);
             }
-        };
+            method = shedder.method(facts.path);
+        }
         self.limits.take(&known.limits, &facts, now);
         self.in_flight += 1;
         let asked = facts.grpc_timeout.and_then(parse_timeout);
@@ -243,25 +238,6 @@ impl InboundEngine {
             method,
             progress: AtomicU8::new(ADMITTED),
         })
-    }
-
-    /// Asks the shedder; returns the number of the method where there is one.
-    fn shed(
-        &mut self,
-        inbound: &Inbound,
-        path: &str,
-        criticality: Criticality,
-        now: Instant,
-        rng: &mut dyn RngCore,
-    ) -> Result<usize, RetryAdvice> {
-        let Some(settings) = &inbound.adaptive_concurrency else {
-            return Ok(0);
-        };
-        let shedder = self
-            .shedder
-            .get_or_insert_with(|| Shedder::new(settings.clone(), now));
-        shedder.admit(criticality, self.in_flight, now, rng)?;
-        Ok(shedder.method(path))
     }
 
     /// Response headers came from the workload, as far as a stream follows them. From here on the call
@@ -315,29 +291,6 @@ pub struct InboundStatus {
     pub rate_limits: Vec<(String, usize)>,
 }
 
-impl Ready {
-    fn known(&mut self, facts: &InboundFacts<'_>, limits: &RateLimits) -> Arc<Known> {
-        let paths = self.known.get(facts.caller);
-        if let Some(known) = paths.and_then(|paths| paths.get(facts.path)) {
-            return Arc::clone(known);
-        }
-        if self.known_count >= MOST_KNOWN {
-            self.known.clear();
-            self.known_count = 0;
-        }
-        self.known_count += 1;
-        let known = Arc::new(Known {
-            caller: facts.caller.into(),
-            path: facts.path.into(),
-            matching: self.rules.matching(facts.caller, facts.path),
-            limits: limits.matching(facts.caller, facts.path),
-        });
-        let paths = self.known.entry(Arc::clone(&known.caller)).or_default();
-        paths.insert(Arc::clone(&known.path), Arc::clone(&known));
-        known
-    }
-}
-
 /// Whether the time a call took says how busy the workload is. Where it refused or failed, it may not
 /// have worked at all; where the caller left or its time was up, nobody knows how long it would have
 /// taken.
@@ -357,42 +310,4 @@ fn rule(decision: &Decision) -> Arc<str> {
         Decision::Allowed { rule } | Decision::Denied { rule } => Arc::clone(rule),
         Decision::DeniedByDefault => decision.rule().into(),
     }
-}
-
-fn unknown(id: DecisionId, facts: &InboundFacts<'_>) -> DecisionRecord {
-    DecisionRecord {
-        id,
-        caller: Some(facts.caller.into()),
-        method: facts.path.into(),
-        rule: "none".into(),
-        ..DecisionRecord::default()
-    }
-}
-
-fn not_allowed(facts: &InboundFacts<'_>, decision: &Decision) -> Failure {
-    let (caller, method, rule) = (facts.caller, facts.path, decision.rule());
-    let message = format!("{caller} may not call {method} (rule `{rule}`)");
-    Failure::new(Reason::CallerNotAllowed, message)
-}
-
-fn too_many(facts: &InboundFacts<'_>, status: &RateLimitStatus) -> Failure {
-    let (caller, method, name) = (facts.caller, facts.path, &status.name);
-    let message = format!("{caller} calls {method} too often (limit `{name}`)");
-    Failure::new(Reason::RateLimited, message)
-}
-
-fn overloaded(service: &str, criticality: Criticality) -> Failure {
-    let grade = criticality.as_str();
-    let message = format!("`{service}` has all it can carry of calls graded {grade}");
-    Failure::new(Reason::Overloaded, message)
-}
-
-fn refused(mut record: DecisionRecord, failure: Failure) -> Box<Refusal> {
-    record.reason = failure.reason;
-    Box::new(Refusal {
-        record,
-        failure,
-        retry: None,
-        rate_limit: None,
-    })
 }

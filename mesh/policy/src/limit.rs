@@ -34,6 +34,7 @@ struct Limit {
     rule: RateLimit,
     /// For [`RateLimitKey::All`], and for keys beyond the bound.
     shared: Option<Bucket>,
+    /// Callers choose the keys: the standard hasher keeps them from choosing ones that collide.
     buckets: HashMap<Box<str>, Bucket>,
     swept: Option<Instant>,
 }

@@ -1,7 +1,8 @@
 //! What holds for calls of one path to one target, found once and remembered.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use foldhash::HashMap;
 use rand::{Rng as _, RngCore};
 use weft_model::dataplane::{
     Fault, HeaderChanges, HedgingPolicy, MethodMatch, Mirror, RetryPolicy, RouteRule, Target,
@@ -82,7 +83,7 @@ impl Rules {
         Self {
             methods: methods.collect(),
             routes: target.routes.iter().map(route).collect(),
-            known: HashMap::new(),
+            known: HashMap::default(),
         }
     }
 
@@ -213,6 +214,8 @@ fn route(rule: &RouteRule) -> (Vec<RouteCondition>, Arc<Route>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use rand::{SeedableRng, rngs::StdRng};
     use weft_model::dataplane::{Backend, HeaderMatch, RouteMatch, TextMatch};
 

@@ -1,6 +1,8 @@
 //! How long answers of a method usually take.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use foldhash::HashMap;
 
 /// How many methods have a pace of their own. Further ones share the first.
 const MOST_METHODS: usize = 256;
@@ -35,7 +37,7 @@ pub(super) enum Trust {
 impl Default for Paces {
     fn default() -> Self {
         Self {
-            methods: HashMap::new(),
+            methods: HashMap::default(),
             // The place of methods beyond the bound.
             paces: vec![Pace::default()],
         }

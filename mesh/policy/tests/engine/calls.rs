@@ -260,3 +260,71 @@ fn full_connections_are_no_fault_of_the_endpoint() {
     }
     assert_eq!(served.len(), 2, "{served:?}");
 }
+
+#[test]
+fn an_attempt_without_an_answer_in_its_time_is_retried_elsewhere() {
+    let mut timed = target(2);
+    let policy = timed.methods[0].retry_policy.as_mut().unwrap();
+    policy.per_attempt_timeout = Some(Duration::from_millis(200));
+    let mut world = World::with([timed]);
+    let mut call = world.call("Get");
+    let slow = world.picked(&mut call);
+    assert_eq!(
+        slow.times_out_at,
+        Some(world.now + Duration::from_millis(200))
+    );
+    let first = slow.endpoint.address;
+    world.pass(200);
+    let next = world.end(&mut call, slow, &Outcome::TimedOut);
+    assert!(matches!(next, Next::RetryAt(_)), "{next:?}");
+    let other = world.picked(&mut call);
+    assert_ne!(other.endpoint.address, first);
+    assert_eq!(
+        world.end(&mut call, other, &Outcome::Headers),
+        Next::Forward
+    );
+    assert_eq!(call.record.failures[0].reason, Reason::AttemptTimedOut);
+    let mut call = world.call("Add");
+    assert_eq!(world.picked(&mut call).times_out_at, None);
+}
+
+#[test]
+fn a_record_tells_the_whole_story() {
+    let mut world = World::new(3);
+    let (call, _) = world.run("Get", |_| unavailable());
+    let facts = call.record.facts();
+    let fact = |name: &str| {
+        let found = facts.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| value.as_str())
+    };
+    assert_eq!(fact("target"), Some(AUTHORITY));
+    assert_eq!(fact("rule"), Some("a.Carts/Get"));
+    assert_eq!(fact("attempts"), Some("3"));
+    assert_eq!(fact("notRetried"), Some("ATTEMPTS"));
+    let failures = fact("failures").unwrap();
+    assert_eq!(failures.matches(": UNAVAILABLE").count(), 2, "{failures}");
+    let id = fact("decision").unwrap();
+    assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_ne!(id, world.call("Get").record.id.to_string());
+    assert_eq!(call.record.retries(), 2);
+}
+
+#[test]
+fn a_deadline_that_passes_makes_its_endpoint_look_slow() {
+    let mut world = World::new(2);
+    let mut call = world.call("Get");
+    let attempt = world.picked(&mut call);
+    let hanging = attempt.endpoint.address;
+    world.pass(2000);
+    world.finish(call, code::DEADLINE_EXCEEDED);
+    world.engine.release(attempt);
+    for _ in 0..20 {
+        let mut call = world.call("Add");
+        let attempt = world.picked(&mut call);
+        world.pass(5);
+        world.end(&mut call, attempt, &Outcome::Headers);
+        world.finish(call, code::OK);
+    }
+    let mut last = world.call("Add");
+    assert_ne!(world.picked(&mut last).endpoint.address, hanging);
+}
