@@ -51,7 +51,8 @@ pub struct Target {
     /// Where calls go, in the order of the mesh file. The first match applies; without one, calls go to
     /// all endpoints of this target.
     pub routes: Vec<RouteRule>,
-    /// The retry budget over all methods. `None`: only transparent retries.
+    /// The retry budget over all methods. `None`: 100 tokens, a tenth of one back for each success; no
+    /// retry is without a budget.
     pub retry_throttling: Option<RetryThrottling>,
     /// When an endpoint that fails is left out for a while.
     pub outlier_detection: Option<OutlierDetection>,

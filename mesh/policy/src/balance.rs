@@ -1,6 +1,6 @@
 //! Balancing per request: which of the endpoints that may take a call gets it.
 //!
-//! A [`Balancer`] belongs to one level of a cluster (endpoints of equal priority and distance). It is
+//! A `Balancer` belongs to one level of a cluster (endpoints of equal priority and distance). It is
 //! given the endpoints of the level that may be used now and chooses one:
 //!
 //! - least request ([`load`]): the cheaper of two random ones, by requests under way and latency

@@ -5,7 +5,7 @@
 //! endpoint that turns slow is avoided after one answer and trusted again only slowly. While no answers
 //! come the average decays, so that an endpoint that was slow gets a call to prove itself.
 //!
-//! Two rules differ from theirs. Latencies within a factor of [`NOTABLY_SLOWER`] count as equal:
+//! Two rules differ from theirs. Latencies within a factor of `NOTABLY_SLOWER` count as equal:
 //! otherwise noise would send every call to one endpoint while few are under way. And an endpoint
 //! without an average counts as fast as the one it is compared with: it gets its share from its first
 //! second and no more than that.
@@ -60,7 +60,7 @@ impl Load {
                 // The peak is compared with what is left of the average, as readers see it.
                 let left = average * keep;
                 let new = if sample >= left {
-                    sample.max(left)
+                    sample
                 } else {
                     // Many samples within a moment still move the average, each by a tenth.
                     let keep = keep.min(0.9);
