@@ -59,6 +59,8 @@ pub(crate) struct State {
 pub(crate) struct Behaviour {
     pub latency: Spread,
     pub answers: Arc<[Answer]>,
+    /// After the last answer comes the first again, instead of the last for ever.
+    pub is_cycle: bool,
     /// Which share of the requests ends with which status instead.
     pub fail: Option<(f64, i32)>,
     /// Until a connection is there. `None`: never.
@@ -72,8 +74,8 @@ pub(crate) struct Behaviour {
     /// From response headers to the end of the stream.
     pub stream: Duration,
     pub load: Option<LoadReport>,
-    /// What it answers to health checks.
-    pub is_serving: bool,
+    /// What it answers to health checks. `None`: nothing.
+    pub is_serving: Option<bool>,
     /// What it calls in turn before it answers.
     pub calls: Arc<[Callee]>,
 }
@@ -144,14 +146,16 @@ pub(crate) enum Check {
     Each(PerCall, Amount),
     /// From a call's beginning to each attempt's.
     AttemptsAt(Vec<Amount>),
+    /// From each attempt's beginning to the next one's.
+    AttemptsApart(Vec<Amount>),
     /// In the order of the attempts; more than one name: any of them.
     Endpoints(Vec<Vec<String>>),
     /// `grpc-previous-rpc-attempts` of each attempt.
     PreviousAttempts(Vec<u32>),
     /// How many calls there were.
     Calls(Amount),
-    /// The `percent`-th percentile of the time to the end.
-    Percentile(f64, Amount),
+    /// Percentiles of the time to the end.
+    Percentiles(Vec<(f64, Amount)>),
     /// Which share of the attempts an endpoint got, or how many.
     Share(Vec<(String, Amount)>),
     /// How many requests arrived at a workload's sidecar or at a service.

@@ -152,6 +152,8 @@ struct World<'a> {
     workloads: Vec<Workload>,
     by_address: HashMap<SocketAddr, usize>,
     calls: Vec<outbound::Run>,
+    /// How many calls of each kind began.
+    counts: HashMap<usize, u32>,
     attempts: Vec<outbound::Try>,
     story: Story,
     is_told: bool,

@@ -78,7 +78,26 @@ impl Judge<'_> {
                 }
             }
             Check::Each(fact, amount) => self.each_number(scope, *fact, amount, span),
-            Check::AttemptsAt(times) => self.attempts_at(scope, times, span),
+            Check::AttemptsAt(times) => {
+                self.times("attemptsAt", scope, times, span, |call| {
+                    let attempts = scope.attempts_of(call);
+                    attempts
+                        .map(|attempt| attempt.started.saturating_sub(call.started))
+                        .collect()
+                });
+            }
+            Check::AttemptsApart(times) => {
+                self.times("attemptsApart", scope, times, span, |call| {
+                    let starts: Vec<_> = scope
+                        .attempts_of(call)
+                        .map(|attempt| attempt.started)
+                        .collect();
+                    starts
+                        .windows(2)
+                        .map(|pair| pair[1].saturating_sub(pair[0]))
+                        .collect()
+                });
+            }
             Check::Endpoints(names) => self.endpoints(scope, names, span),
             Check::PreviousAttempts(numbers) => {
                 let previous = |call: &CallStory| -> Vec<u32> {
@@ -115,9 +134,11 @@ impl Judge<'_> {
     fn check_numbers(&mut self, scope: &Scope<'_>, span: Span, check: &Check) {
         match check {
             Check::Calls(amount) => self.number("calls", scope.calls.len() as f64, amount, span),
-            Check::Percentile(percent, amount) => {
-                let found = scope.percentile(*percent);
-                self.number(&format!("p{percent}"), found, amount, span);
+            Check::Percentiles(percentiles) => {
+                for (percent, amount) in percentiles {
+                    let found = scope.percentile(*percent);
+                    self.number(&format!("percentile {percent}"), found, amount, span);
+                }
             }
             Check::Share(named) => {
                 for (name, amount) in named {
@@ -204,24 +225,23 @@ impl Judge<'_> {
         });
     }
 
-    fn attempts_at(&mut self, scope: &Scope<'_>, times: &[Amount], span: Span) {
-        let found = |call: &CallStory| -> Vec<Duration> {
-            let attempts = scope.attempts_of(call);
-            attempts
-                .map(|attempt| attempt.started.saturating_sub(call.started))
-                .collect()
-        };
+    fn times(
+        &mut self,
+        what: &str,
+        scope: &Scope<'_>,
+        times: &[Amount],
+        span: Span,
+        found: impl Fn(&CallStory) -> Vec<Duration>,
+    ) {
         let is_right = |call: &CallStory| {
             let found = found(call);
+            let pairs = || found.iter().zip(times);
             found.len() == times.len()
-                && found
-                    .iter()
-                    .zip(times)
-                    .all(|(found, time)| time.holds(found.as_secs_f64()))
+                && pairs().all(|(found, time)| time.holds(found.as_secs_f64()))
         };
         let texts: Vec<_> = times.iter().map(ToString::to_string).collect();
         let expected = format!("[{}]", texts.join(", "));
-        self.each(scope, ("attemptsAt", &expected, span), is_right, |call| {
+        self.each(scope, (what, &expected, span), is_right, |call| {
             let texts: Vec<_> = found(call).into_iter().map(show_time).collect();
             format!("[{}]", texts.join(", "))
         });

@@ -27,6 +27,7 @@ impl Default for State {
             behaviour: Behaviour {
                 latency: Spread::exactly(Duration::from_millis(1)),
                 answers: Arc::new([Answer::ok()]),
+                is_cycle: false,
                 fail: None,
                 connect: Some(Duration::ZERO),
                 workers: None,
@@ -34,7 +35,7 @@ impl Default for State {
                 streams: 100,
                 stream: Duration::ZERO,
                 load: None,
-                is_serving: true,
+                is_serving: Some(true),
                 calls: Arc::new([]),
             },
         }
@@ -149,6 +150,7 @@ impl Reader<'_> {
             Value::Text(_) | Value::List(_) => {
                 if let Some(answers) = self.answers(node) {
                     state.behaviour.answers = answers;
+                    state.behaviour.is_cycle = false;
                     state.behaviour.fail = None;
                 }
             }
@@ -216,7 +218,10 @@ impl Reader<'_> {
             behaviour.latency = latency;
         }
         if let Some(answers) = fields.take("answers").and_then(|node| self.answers(node)) {
-            behaviour.answers = answers;
+            (behaviour.answers, behaviour.is_cycle) = (answers, false);
+        }
+        if let Some(answers) = fields.take("cycle").and_then(|node| self.answers(node)) {
+            (behaviour.answers, behaviour.is_cycle) = (answers, true);
         }
         if let Some(node) = fields.take("fail") {
             behaviour.fail = self.fail(node);
@@ -249,12 +254,16 @@ impl Reader<'_> {
             behaviour.stream = stream;
         }
         if let Some(node) = fields.take("load") {
-            behaviour.load = Some(self.load_report(node));
+            let is_none = matches!(&node.value, Value::Text(word) if word == "none");
+            behaviour.load = (!is_none).then(|| self.load_report(node));
         }
         if let Some(node) = fields.take("serving") {
-            match node.value {
-                Value::Bool(is_serving) => behaviour.is_serving = is_serving,
-                _ => self.decoder.wrong(node, "`serving`", "`true` or `false`"),
+            match &node.value {
+                Value::Bool(is_serving) => behaviour.is_serving = Some(*is_serving),
+                Value::Text(word) if word == "hangs" => behaviour.is_serving = None,
+                _ => self
+                    .decoder
+                    .wrong(node, "`serving`", "`true`, `false` or `hangs`"),
             }
         }
         if let Some(node) = fields.take("calls") {

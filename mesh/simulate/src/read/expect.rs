@@ -94,9 +94,10 @@ impl Reader<'_> {
             ("status", |reader, node| reader.expect_status(node)),
             ("reason", |reader, node| reader.expect_reason(node)),
             ("attemptsAt", |reader, node| {
-                let items = reader.decoder.list(node, "`attemptsAt`").iter();
-                let times = items.filter_map(|n| reader.amount(n, "`attemptsAt`", &[Unit::Time]));
-                Some(Check::AttemptsAt(times.collect()))
+                Some(Check::AttemptsAt(reader.times(node, "`attemptsAt`")))
+            }),
+            ("attemptsApart", |reader, node| {
+                Some(Check::AttemptsApart(reader.times(node, "`attemptsApart`")))
             }),
             ("endpoints", |reader, node| {
                 let names = reader.decoder.texts(node, "`endpoints`").into_iter();
@@ -114,8 +115,7 @@ impl Reader<'_> {
                 let amount = reader.amount(node, "`calls`", &[Unit::Count])?;
                 Some(Check::Calls(amount))
             }),
-            ("p50", |reader, node| reader.percentile(node, 50.0)),
-            ("p99", |reader, node| reader.percentile(node, 99.0)),
+            ("percentiles", |reader, node| Some(reader.percentiles(node))),
             ("goodput", |reader, node| {
                 let units = [Unit::Rate, Unit::Share];
                 Some(Check::Goodput(reader.amount(node, "`goodput`", &units)?))
@@ -163,6 +163,12 @@ impl Reader<'_> {
         named
     }
 
+    fn times(&mut self, node: &Node, what: &str) -> Vec<Amount> {
+        let items = self.decoder.list(node, what).iter();
+        let times = items.filter_map(|node| self.amount(node, what, &[Unit::Time]));
+        times.collect()
+    }
+
     /// A code, a list of which any will do, or how many calls ended with which.
     fn expect_status(&mut self, node: &Node) -> Option<Check> {
         if let Value::Map(_) = node.value {
@@ -196,9 +202,23 @@ impl Reader<'_> {
         Some(Check::Reason(reason.value))
     }
 
-    fn percentile(&mut self, node: &Node, percent: f64) -> Option<Check> {
-        let amount = self.amount(node, "a percentile", &[Unit::Time])?;
-        Some(Check::Percentile(percent, amount))
+    /// `{50: 10ms, 99: <50ms}`
+    fn percentiles(&mut self, node: &Node) -> Check {
+        let mut percentiles = Vec::new();
+        for (key, node) in self.decoder.fields(node, "`percentiles`").rest() {
+            let amount = self.amount(node, "a percentile", &[Unit::Time]);
+            match key.parse::<f64>() {
+                Ok(percent) if (0.0..=100.0).contains(&percent) => {
+                    percentiles.extend(amount.map(|amount| (percent, amount)));
+                }
+                _ => {
+                    let message = format!("`{}` is no percentile", key.value);
+                    let problem = Problem::new("wrong-value", key.span, message);
+                    self.decoder.report(problem.hint("such as `99: <50ms`"));
+                }
+            }
+        }
+        Check::Percentiles(percentiles)
     }
 
     /// `[a]`, or `{a: 40ms..30s}` with both ends as times or as `{from: ..., until: ...}`.

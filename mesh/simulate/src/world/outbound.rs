@@ -96,6 +96,9 @@ struct Beginning {
 impl World<'_> {
     pub(super) fn start(&mut self, kind: usize) {
         let spec = &self.case.calls[kind];
+        let number = self.counts.entry(kind).or_default();
+        *number += 1;
+        let number = *number;
         let proxy = self.caller(&spec.from, &spec.locality);
         let call = self.begin(Beginning {
             kind: Some(kind),
@@ -105,7 +108,7 @@ impl World<'_> {
             timeout: spec.timeout,
             is_retry: spec.is_retry,
             is_replayable: spec.is_replayable,
-            headers: spec.headers.clone(),
+            headers: numbered(&spec.headers, number),
             parent: None,
             trace: None,
             is_original: true,
@@ -607,6 +610,13 @@ impl World<'_> {
         self.leave_workload(id);
         self.leave_connection(proxy, address, id);
     }
+}
+
+/// `{n}` in a header's value is the number of the call among those of its kind.
+fn numbered(headers: &[(String, String)], number: u32) -> Vec<(String, String)> {
+    let number = number.to_string();
+    let header = |(name, value): &(String, String)| (name.clone(), value.replace("{n}", &number));
+    headers.iter().map(header).collect()
 }
 
 /// Headers as the engine asks for them.

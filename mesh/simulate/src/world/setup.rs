@@ -19,6 +19,7 @@ impl<'a> World<'a> {
             workloads: Vec::new(),
             by_address: HashMap::new(),
             calls: Vec::new(),
+            counts: HashMap::new(),
             attempts: Vec::new(),
             story: Story::default(),
             is_told,

@@ -30,7 +30,10 @@ impl World<'_> {
             let (is_healthy, wait) = match self.present_reply(*index) {
                 Reply::Never => (false, probe.timeout),
                 Reply::Refuses | Reply::Unreached => (false, Duration::ZERO),
-                _ => (behaviour.is_serving, Duration::ZERO),
+                _ => match behaviour.is_serving {
+                    Some(is_serving) => (is_serving, Duration::ZERO),
+                    None => (false, probe.timeout),
+                },
             };
             self.after(
                 wait,

@@ -31,12 +31,14 @@ impl World<'_> {
         let workload = &mut self.workloads[self.attempts[id].workload];
         let answers = &workload.behaviour.answers;
         let step = workload.step.0.min(answers.len().saturating_sub(1));
+        let is_last = step + 1 == answers.len();
         let Some(answer) = answers.get(step) else {
             return;
         };
         workload.step.1 += 1;
         if workload.step.1 >= answer.times {
-            workload.step = (step + 1, 0);
+            let starts_over = is_last && workload.behaviour.is_cycle;
+            workload.step = (if starts_over { 0 } else { step + 1 }, 0);
         }
         let mut answer = answer.clone();
         if let Some((share, status)) = workload.behaviour.fail
