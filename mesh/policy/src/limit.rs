@@ -85,11 +85,13 @@ impl RateLimits {
             };
             let bucket = limit.bucket(facts, now);
             let (tokens, wait) = (bucket.tokens(), bucket.until_next(now));
-            let reset = bucket.until_full(now);
+            let mut afterwards = bucket.clone();
+            afterwards.take();
+            let reset = afterwards.until_full(now);
             let status = RateLimitStatus {
                 name: Arc::clone(&limit.name),
                 limit: limit.rule.token_bucket.max_tokens,
-                remaining: tokens.saturating_sub(1),
+                remaining: afterwards.tokens(),
                 reset: if tokens == 0 { wait } else { reset }.unwrap_or(Duration::MAX),
             };
             if tokens == 0 {
