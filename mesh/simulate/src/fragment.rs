@@ -59,7 +59,7 @@ fn complete_service(
 }
 
 /// Whether a contract is a service's own by its name: `Carts` or `CartService` of `carts`.
-fn is_same(contract: &str, service: &str) -> bool {
+pub(crate) fn is_same(contract: &str, service: &str) -> bool {
     let bare = |name: &str| {
         let name = name.to_lowercase().replace('-', "");
         let name = name.strip_suffix("service").unwrap_or(&name);

@@ -172,6 +172,8 @@ pub(crate) enum Check {
     Peak(Vec<(String, Amount)>),
     /// The most connections to an endpoint at once.
     Connections(Vec<(String, Amount)>),
+    /// How many endpoints were ejected.
+    EjectedCount(Amount),
     /// Who was ejected, and nobody else.
     Ejected(Vec<Ejected>),
     /// What arrived at workloads in these headers. `None`: the header was not there.

@@ -175,6 +175,9 @@ impl Judge<'_> {
                 let connections = &scope.story.connections;
                 self.named("connections", named, span, |name| most(connections, name));
             }
+            Check::EjectedCount(amount) => {
+                self.number("ejected", scope.story.ejections.len() as f64, amount, span);
+            }
             Check::Ejected(expected) => self.ejected(scope, expected, span),
             _ => {}
         }

@@ -11,6 +11,7 @@ use weft_model::{
 
 use super::Reader;
 use crate::{
+    fragment,
     spec::{CallSpec, Callee, Starts},
     words::Unit,
 };
@@ -205,11 +206,16 @@ impl Reader<'_> {
             }
         };
         let contract = path.split('/').next().unwrap_or_default();
-        let mut services = self.mesh.services.values();
-        let service = services.find(|service| match to {
-            Some(to) => service.name.value == to.value,
-            None => service.serves.iter().any(|served| served.value == contract),
-        })?;
+        let services = || self.mesh.services.values();
+        let serving =
+            || services().filter(|service| service.serves.iter().any(|s| **s == *contract));
+        let bare = contract.rsplit('.').next().unwrap_or_default();
+        let service = match to {
+            Some(to) => services().find(|service| service.name.value == to.value),
+            None => serving()
+                .find(|service| fragment::is_same(bare, &service.name))
+                .or_else(|| serving().next()),
+        }?;
         Some(Callee {
             authority: service.authority(),
             path: format!("/{path}"),
@@ -230,7 +236,10 @@ impl Reader<'_> {
             }
             None => method.name() == name,
         };
-        self.served().filter(named).collect()
+        let mut found: Vec<_> = self.served().filter(named).collect();
+        // Where several services serve one contract, it is still one method.
+        found.dedup_by(|one, other| one.full_name() == other.full_name());
+        found
     }
 
     fn no_such_method(&mut self, method: &Spanned<String>, found: &[MethodDescriptor]) {

@@ -136,7 +136,11 @@ impl Reader<'_> {
                 continue;
             };
             self.brief(node, &mut state);
-            spec.changes.push((time, state.clone()));
+            if time.is_zero() {
+                spec.start = state.clone();
+            } else {
+                spec.changes.push((time, state.clone()));
+            }
         }
         spec.changes.sort_by_key(|(time, _)| *time);
         spec

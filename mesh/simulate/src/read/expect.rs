@@ -221,8 +221,12 @@ impl Reader<'_> {
         Check::Percentiles(percentiles)
     }
 
-    /// `[a]`, or `{a: 40ms..30s}` with both ends as times or as `{from: ..., until: ...}`.
+    /// How many, or `[a]`, or `{a: 40ms..30s}` with both ends as times or as `{from: ..., until: ...}`.
     fn expect_ejected(&mut self, node: &Node) -> Option<Check> {
+        if matches!(node.value, Value::Integer(_) | Value::Text(_)) {
+            let amount = self.amount(node, "`ejected`", &[Unit::Count])?;
+            return Some(Check::EjectedCount(amount));
+        }
         let Value::Map(_) = node.value else {
             let names = self.decoder.texts(node, "`ejected`").into_iter();
             return Some(Check::Ejected(

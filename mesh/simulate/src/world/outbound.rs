@@ -44,7 +44,7 @@ impl Run {
             story.transparent_retries = call.record.transparent_retries;
             story.hedges = call.record.hedges;
             story.rule = call.record.rule.to_string();
-            story.route = call.record.route.as_deref().unwrap_or_default().to_owned();
+            story.route = call.record.route.as_deref().unwrap_or("none").to_owned();
             change_headers(&mut story.response_headers, &call.response_headers);
         }
         story

@@ -218,5 +218,5 @@ fn expects_ejections(case: &Case) -> bool {
     let checks = own.chain(&case.expect).flat_map(|expect| &expect.checks);
     checks
         .into_iter()
-        .any(|(_, check)| matches!(check, Check::Ejected(_)))
+        .any(|(_, check)| matches!(check, Check::Ejected(_) | Check::EjectedCount(_)))
 }
