@@ -6,6 +6,9 @@
 //! retries, hedges and copies; it leaves a span, metrics and one log line. Generated tonic clients take
 //! [`Channel::service`].
 //!
+//! [`Mesh`] is all a service without a sidecar needs: it joins a control plane or reads a mesh file,
+//! [`Mesh::connect`]s to others, and its [`server`] side lets others in.
+//!
 //! It leaves to others: where the configuration comes from (a `watch::Receiver` of snapshots, see
 //! `weft-xds`), certificates (`weft-identity`), and all decisions (`weft-policy`). Start reading at
 //! `call.rs`, then `race.rs`.
@@ -19,14 +22,17 @@ mod ending;
 pub mod headers;
 mod in_flight;
 pub mod load;
+mod mesh;
 mod metrics;
 mod mirror;
 mod pool;
 mod probe;
 mod race;
+pub mod registration;
 mod replay;
 mod resolve;
 mod response;
+pub mod server;
 mod service;
 pub mod status;
 pub mod upstream;
@@ -52,6 +58,7 @@ use weft_runtime::metrics::Metrics;
 pub use crate::{
     admit::refusal,
     body::{Body, BodyError},
+    mesh::{ControlOptions, FileOptions, Mesh, MeshError, connect},
     service::AuthorityChannel,
 };
 use crate::{
@@ -63,7 +70,7 @@ use crate::{
 /// and the last response are dropped.
 #[derive(Clone)]
 pub struct Channel {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -140,6 +147,10 @@ impl Channel {
     /// The channel as a tower service for generated clients.
     pub fn service(&self, authority: impl Into<Arc<str>>) -> AuthorityChannel {
         AuthorityChannel::new(self.clone(), authority.into())
+    }
+
+    pub(crate) fn metrics(&self) -> &ChannelMetrics {
+        &self.inner.metrics
     }
 
     /// Whether `authority` has an endpoint now, healthy or not.

@@ -81,7 +81,7 @@ impl IstioMetrics {
         }
     }
 
-    fn ended(&self, labels: &IstioLabels, took: Duration) {
+    pub(crate) fn ended(&self, labels: &IstioLabels, took: Duration) {
         self.requests.get_or_create(labels).inc();
         let histogram = self.milliseconds.get_or_create(labels);
         histogram.observe(took.as_secs_f64() * 1_000.0);

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -17,7 +16,7 @@ use tokio::time::sleep_until;
 use tokio_util::task::AbortOnDropHandle;
 use weft_policy::{Failure, Reason, code, deadline::Deadline};
 
-use crate::{attempt, call::deadline_exceeded, connect::chain, headers};
+use crate::{BodyError, attempt, call::deadline_exceeded, connect::chain, headers};
 
 /// Who wants to know how a response ended.
 pub trait CallEnd: Send + 'static {
@@ -121,7 +120,7 @@ where
     E: CallEnd,
     H: Send,
     B: Body<Data = Bytes> + Unpin,
-    B::Error: Error + 'static,
+    B::Error: Into<BodyError>,
 {
     type Data = Bytes;
     type Error = Infallible;
@@ -144,8 +143,9 @@ where
                     })));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    let reason = attempt::h2_error(&error).and_then(h2::Error::reason);
-                    attempt::reset(reason, chain(&error))
+                    let error: BodyError = error.into();
+                    let reason = attempt::h2_error(&*error).and_then(h2::Error::reason);
+                    attempt::reset(reason, chain(&*error))
                 }
                 Poll::Ready(None) => {
                     let message = "the upstream ended the stream without a status";

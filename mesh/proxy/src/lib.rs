@@ -3,7 +3,7 @@
 //! Outbound the workload calls others by name over cleartext HTTP/2 on loopback; inbound mutual TLS
 //! only is accepted, the rules are asked about every request, and what may pass goes to the workload.
 //! Both are the data plane ([`plane`]), a thread that forwards HTTP/2 frames. Around it, on tokio: the
-//! workload's health ([`health`]), its place in the registry ([`registration`]), the configuration, and
+//! workload's health ([`health`]), its place in the registry (`weft_channel::registration`), the configuration, and
 //! the drain ([`sidecar`], where reading should start).
 //!
 //! It decides nothing itself: rules, deadlines and refusals come from `weft-policy`, certificates from
@@ -13,7 +13,6 @@ mod args;
 mod health;
 mod metrics;
 mod plane;
-mod registration;
 mod run;
 mod sidecar;
 

@@ -10,6 +10,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
+use weft_channel::registration::{self, Registration};
 use weft_identity::Identity;
 use weft_model::dataplane::Snapshot;
 use weft_runtime::metrics::Metrics;
@@ -18,7 +19,6 @@ use crate::{
     health,
     metrics::PlaneCollector,
     plane::{Command, Plane, Side},
-    registration::{self, Registration},
 };
 
 /// How long connections take to end that are cut.

@@ -20,15 +20,18 @@ const DEREGISTER_ATTEMPTS: u32 = 3;
 
 /// Who is registered, and where it is.
 #[derive(Clone, Debug)]
-pub(crate) struct Registration {
-    pub(crate) service: String,
-    pub(crate) instance: String,
-    pub(crate) address: SocketAddr,
+pub struct Registration {
+    /// Its service in the mesh file.
+    pub service: String,
+    /// Its name, unique within the service.
+    pub instance: String,
+    /// Where others reach it.
+    pub address: SocketAddr,
 }
 
 /// Keeps the workload registered while it serves, until `leave` is cancelled; then, as whenever it
 /// stops serving, takes it out at once.
-pub(crate) async fn keep(
+pub async fn keep(
     registration: Registration,
     control: Channel,
     mut serving: watch::Receiver<bool>,

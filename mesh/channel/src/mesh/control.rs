@@ -1,0 +1,137 @@
+//! A mesh that follows a control plane, as a sidecar does.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+use weft_identity::{
+    ControlUri, Enrolment, EnrolmentError, Expected, Identity, TrustBundle, channel, client_config,
+};
+use weft_runtime::metrics::{Metrics, global};
+use weft_xds::client::{AdsClient, AdsOptions};
+
+use super::{Joined, Mesh, MeshError};
+use crate::Channel;
+
+/// What [`Mesh::from_control`] is told: the flags of a sidecar.
+#[derive(Clone, Debug)]
+pub struct ControlOptions {
+    /// The service, as the mesh file names it.
+    pub service: String,
+    /// The name of this process, unique within its service, such as `orders-1`.
+    pub instance: String,
+    /// The control plane.
+    pub control: ControlUri,
+    /// The roots of the trust domain, PEM.
+    pub trust_bundle: PathBuf,
+    /// A file with the one-time token that proves which workload this is.
+    pub token_file: PathBuf,
+    /// Where the last good configuration is kept for a start without the control plane.
+    pub state_dir: PathBuf,
+    /// Where metrics go: a registry of its own where the service counts its calls itself.
+    pub metrics: Metrics,
+}
+
+impl ControlOptions {
+    /// From the environment variables that a sidecar reads.
+    ///
+    /// # Errors
+    /// If one is missing or makes no sense.
+    pub fn from_env() -> Result<Self, MeshError> {
+        let control = match std::env::var("WEFT_CONTROL") {
+            Ok(control) => control,
+            Err(_) => "https://127.0.0.1:15012".to_owned(),
+        };
+        Ok(Self {
+            service: variable("WEFT_SERVICE")?,
+            instance: variable("WEFT_INSTANCE")?,
+            control: control.parse().map_err(|error| MeshError::Environment {
+                name: "WEFT_CONTROL",
+                reason: format!("{error}"),
+            })?,
+            trust_bundle: variable("WEFT_TRUST_BUNDLE")?.into(),
+            token_file: variable("WEFT_TOKEN_FILE")?.into(),
+            state_dir: variable("WEFT_STATE_DIR")?.into(),
+            metrics: global(),
+        })
+    }
+}
+
+fn variable(name: &'static str) -> Result<String, MeshError> {
+    std::env::var(name).map_err(|error| MeshError::Environment {
+        name,
+        reason: error.to_string(),
+    })
+}
+
+impl Mesh {
+    /// Gets a certificate and the first configuration from the control plane, waiting for it as long as
+    /// it is away; then keeps both up to date. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or the control plane refuses the token.
+    pub async fn from_control(options: ControlOptions) -> Result<Self, MeshError> {
+        std::fs::create_dir_all(&options.state_dir).map_err(|source| MeshError::StateDir {
+            path: options.state_dir.clone(),
+            source,
+        })?;
+        let bundle = TrustBundle::from_file(&options.trust_bundle).map_err(|source| {
+            MeshError::TrustBundle {
+                path: options.trust_bundle.clone(),
+                source,
+            }
+        })?;
+        let enrolment = Enrolment::new(options.control.clone(), bundle, options.token_file);
+        let identity = enrolment.enrol().await?;
+        let tls = client_config(&identity, Expected::ServiceAccount("control".to_owned()))?;
+        let control = channel(&options.control, tls);
+        let ads = AdsClient::new(
+            control.clone(),
+            AdsOptions {
+                service: Some(options.service.clone()),
+                node_id: options.instance.clone(),
+                state_dir: Some(options.state_dir),
+            },
+        );
+        let mut snapshots = ads.snapshots();
+        let stop = CancellationToken::new();
+        let guard = stop.clone().drop_guard();
+        let (failed, failure) = watch::channel(None);
+        tokio::spawn(ads.run(stop.clone()));
+        let renewal = keep_renewed(enrolment, Arc::clone(&identity), failed);
+        tokio::spawn(stop.run_until_cancelled_owned(renewal));
+        // The client publishes until it is stopped, so that a first one comes.
+        let _ = snapshots.wait_for(Option::is_some).await;
+        Ok(Self {
+            channel: Channel::new(snapshots.clone(), Arc::clone(&identity), &options.metrics),
+            snapshots,
+            identity: Some(identity),
+            metrics: options.metrics,
+            joined: Some(Arc::new(Joined {
+                service: options.service,
+                instance: options.instance,
+                control,
+                failure,
+                _stop: guard,
+            })),
+        })
+    }
+}
+
+async fn keep_renewed(
+    enrolment: Enrolment,
+    identity: Arc<Identity>,
+    failed: watch::Sender<Option<Arc<EnrolmentError>>>,
+) {
+    match enrolment.keep_renewed(identity).await {
+        Ok(never) => match never {},
+        Err(failure) => {
+            error!(
+                error = &failure as &dyn std::error::Error,
+                "the certificate is not renewed"
+            );
+            failed.send_replace(Some(Arc::new(failure)));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One call for this process while it is under way, and how it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+use tracing::{Span, debug, warn};
+use weft_policy::{Admission, DecisionRecord, Failure, Reason, Refusal, code};
+
+use super::Shared;
+use crate::{headers, response::CallEnd, status};
+
+/// An admitted call. Dropped before it is answered or failed, its caller has gone away.
+pub(super) struct InboundCall {
+    pub(super) shared: Arc<Shared>,
+    pub(super) admission: Admission,
+    /// Its method's label.
+    pub(super) method: Arc<str>,
+    pub(super) trace: Option<u128>,
+    pub(super) span: Span,
+    pub(super) is_over: bool,
+}
+
+impl InboundCall {
+    /// Response headers came, and a stream follows.
+    pub(super) fn streams(&self) {
+        let now = Instant::now().into_std();
+        let admission = &self.admission;
+        self.shared.engine(|engine| engine.answered(admission, now));
+    }
+
+    /// Whoever called is told not to repeat it, if what it was for was repeated below in vain.
+    pub(super) fn tell_spent(&self, headers: &mut HeaderMap) {
+        let now = Instant::now().into_std();
+        let marks = &self.shared.channel.inner.marks;
+        if self
+            .trace
+            .is_some_and(|trace| marks.lock().is_spent(trace, now))
+        {
+            headers.insert(headers::PUSHBACK, HeaderValue::from_static("-1"));
+        }
+    }
+
+    fn finish(&mut self, status: i32, reason: Reason, message: &str) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        let now = Instant::now().into_std();
+        let admission = &self.admission;
+        self.shared
+            .engine(|engine| engine.finished(admission, status, now));
+        self.admission.record.reason = reason;
+        let took = now.saturating_duration_since(self.admission.started);
+        let record = &self.admission.record;
+        self.shared
+            .metrics
+            .ended(&self.method, record, status, took);
+        self.span.record("rpc.grpc.status_code", status);
+        let _entered = self.span.enter();
+        log(record, status, message, took);
+    }
+}
+
+impl CallEnd for InboundCall {
+    fn answered(&mut self, status: i32) {
+        self.finish(status, Reason::Answered, "");
+    }
+
+    fn failed(&mut self, failure: &Failure) -> HeaderMap {
+        self.finish(failure.code, failure.reason, &failure.message);
+        status::trailers(failure, &self.admission.record)
+    }
+}
+
+impl Drop for InboundCall {
+    fn drop(&mut self) {
+        self.finish(code::CANCELLED, Reason::Cancelled, "");
+    }
+}
+
+/// Accounts for a call that may not pass.
+pub(super) fn refused(shared: &Shared, method: &Arc<str>, refusal: &Refusal) {
+    let (record, failure) = (&refusal.record, &refusal.failure);
+    let took = Duration::ZERO;
+    shared.metrics.ended(method, record, failure.code, took);
+    log(record, failure.code, &failure.message, took);
+}
+
+/// A call passes only because its rules are on trial.
+pub(super) fn dry_run(record: &DecisionRecord, failure: &Failure) {
+    warn!(
+        target: "weft::access",
+        decision = %record.id,
+        caller = record.caller.as_deref(),
+        method = &*record.method,
+        rule = &*record.rule,
+        reason = failure.reason.as_str(),
+        "inbound call would be refused"
+    );
+}
+
+fn log(record: &DecisionRecord, status: i32, message: &str, took: Duration) {
+    // A macro keeps both lines' fields the same; the level of an event is a constant.
+    macro_rules! line {
+        ($level:ident, $text:literal) => {
+            $level!(
+                target: "weft::access",
+                decision = %record.id,
+                caller = record.caller.as_deref().unwrap_or("-"),
+                method = &*record.method,
+                rule = &*record.rule,
+                reason = record.reason.as_str(),
+                status = code::name(status),
+                millis = took.as_millis() as u64,
+                message_sent = message,
+                $text
+            )
+        };
+    }
+    match record.reason {
+        Reason::Answered | Reason::Cancelled => line!(debug, "inbound call"),
+        _ => {
+            Span::current().record("otel.status_code", "ERROR");
+            line!(warn, "inbound call failed");
+        }
+    }
+}
