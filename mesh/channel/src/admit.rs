@@ -60,7 +60,7 @@ fn is_part_of_a_repetition(inner: &Inner, headers: &HeaderMap, now: Instant) -> 
 }
 
 /// An answer without a call: nothing is known that could be accounted for. It is logged.
-pub fn refusal(authority: &str, path: &str, failure: &Failure) -> Response<Body> {
+pub(crate) fn refusal(authority: &str, path: &str, failure: &Failure) -> Response<Body> {
     let record = DecisionRecord {
         target: authority.into(),
         method: path.into(),

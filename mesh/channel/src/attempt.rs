@@ -14,11 +14,11 @@ use crate::{
 };
 
 /// What came back, and the stream it occupies.
-pub struct Answer {
+pub(crate) struct Answer {
     /// How the attempt ended so far.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Present if response headers came that can be forwarded.
-    pub response: Option<(Response<Incoming>, Lease)>,
+    pub(crate) response: Option<(Response<Incoming>, Lease)>,
 }
 
 impl From<Outcome> for Answer {
@@ -31,7 +31,7 @@ impl From<Outcome> for Answer {
 }
 
 /// Sends the request and waits for response headers.
-pub async fn send(pool: &Pool, key: &Key, request: Request<AttemptBody>) -> Answer {
+pub(crate) async fn send(pool: &Pool, key: &Key, request: Request<AttemptBody>) -> Answer {
     send_within(pool, &Unlimited, key, request).await
 }
 

@@ -75,7 +75,7 @@ pub(crate) async fn carry_out(mut ending: Ending, head: &request::Parts) -> Resp
 }
 
 /// The failure of a call whose deadline has passed.
-pub fn deadline_exceeded() -> Failure {
+pub(crate) fn deadline_exceeded() -> Failure {
     Failure::new(Reason::DeadlineExceeded, "the deadline passed")
 }
 

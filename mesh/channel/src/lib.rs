@@ -35,7 +35,6 @@ mod response;
 pub mod server;
 mod service;
 pub mod status;
-pub mod upstream;
 
 use std::{
     collections::HashSet,
@@ -56,7 +55,6 @@ use weft_policy::{Engine, Options, retry::RetryMarks};
 use weft_runtime::metrics::Metrics;
 
 pub use crate::{
-    admit::refusal,
     body::{Body, BodyError},
     mesh::{ControlOptions, FileOptions, Mesh, MeshError, connect},
     service::AuthorityChannel,

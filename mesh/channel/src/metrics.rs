@@ -1,12 +1,8 @@
 //! What is counted about calls, under the names of [`weft_runtime::metrics::calls`].
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use prometheus_client::metrics::{counter::Counter, family::Family};
 use weft_model::dataplane::Snapshot;
 use weft_policy::{DecisionRecord, code};
@@ -14,31 +10,6 @@ use weft_runtime::metrics::{
     Metrics,
     calls::{self, ClientLabels, ClientStatusLabels, Histograms, IstioLabels, OTHER, Reporter},
 };
-
-/// Methods beyond this many are counted as `other`: paths come from callers, memory is ours.
-const MOST_METHODS: usize = 256;
-
-/// Method names fit for a label: their number is bounded, whatever callers send.
-#[derive(Clone, Debug, Default)]
-pub struct Methods(Arc<Mutex<HashSet<Arc<str>>>>);
-
-impl Methods {
-    /// The label for a path (`/package.Service/Method`): `package.Service/Method`, or `other` once too
-    /// many were seen.
-    pub fn label(&self, path: &str) -> Arc<str> {
-        let method = path.strip_prefix('/').unwrap_or(path);
-        let mut known = self.0.lock();
-        if let Some(label) = known.get(method) {
-            return Arc::clone(label);
-        }
-        if known.len() >= MOST_METHODS {
-            return OTHER.into();
-        }
-        let label: Arc<str> = method.into();
-        known.insert(Arc::clone(&label));
-        label
-    }
-}
 
 /// The labels of the methods that the mesh's contracts know, by path.
 #[derive(Clone, Debug, Default)]

@@ -61,15 +61,15 @@ impl Breaker for Unlimited {
 
 /// Where to, and who must answer: an address that another service took over is another key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub(crate) struct Key {
     /// The peer's address.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The SPIFFE ID the peer must prove. `None`: cleartext HTTP/2, for a workload on this machine.
-    pub identity: Option<String>,
+    pub(crate) identity: Option<String>,
 }
 
 /// Connections to endpoints, made when a stream needs one.
-pub struct Pool {
+pub(crate) struct Pool {
     identity: Option<Arc<Identity>>,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     tasks: TaskTracker,
@@ -95,7 +95,7 @@ struct Connection {
 }
 
 /// The right to one stream on a connection; counted until it is dropped.
-pub struct Lease {
+pub(crate) struct Lease {
     pub(crate) sender: SendRequest<AttemptBody>,
     streams: Arc<AtomicU32>,
 }
@@ -109,7 +109,7 @@ impl Drop for Lease {
 impl Pool {
     /// A pool that proves itself as `identity`; without one it makes cleartext connections only. Its
     /// connections run on `tasks`.
-    pub fn new(identity: Option<Arc<Identity>>, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(identity: Option<Arc<Identity>>, tasks: TaskTracker) -> Self {
         Self {
             identity,
             slots: Mutex::default(),

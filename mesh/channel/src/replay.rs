@@ -27,7 +27,7 @@ const ALL_REPLAYS_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// took from the caller and then goes on taking. Several may send at the same time, as long as
 /// everything is kept.
 #[derive(Clone)]
-pub struct Replay(Arc<Mutex<State>>);
+pub(crate) struct Replay(Arc<Mutex<State>>);
 
 struct State {
     source: Body,
@@ -81,14 +81,14 @@ impl Replay {
     }
 
     /// Wraps a body that is sent once, whatever happens.
-    pub fn once(source: Body) -> Self {
+    pub(crate) fn once(source: Body) -> Self {
         let replay = Self::new(source, &Arc::default());
         replay.0.lock().stop_recording();
         replay
     }
 
     /// The body of another attempt.
-    pub fn attempt(&self) -> AttemptBody {
+    pub(crate) fn attempt(&self) -> AttemptBody {
         let mut state = self.0.lock();
         state.attempts += 1;
         let attempt = state.attempts;
@@ -135,7 +135,7 @@ impl Replay {
     }
 
     /// The call is over: whatever is still sending resets its stream with `CANCEL`.
-    pub fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         let mut state = self.0.lock();
         state.keep_live(|_| false);
         state.forget();
@@ -215,7 +215,7 @@ impl Drop for State {
 }
 
 /// The request body of one attempt.
-pub struct AttemptBody {
+pub(crate) struct AttemptBody {
     state: Arc<Mutex<State>>,
     attempt: u32,
     next: usize,

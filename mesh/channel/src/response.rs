@@ -19,7 +19,7 @@ use weft_policy::{Failure, Reason, code, deadline::Deadline};
 use crate::{BodyError, attempt, call::deadline_exceeded, connect::chain, headers};
 
 /// Who wants to know how a response ended.
-pub trait CallEnd: Send + 'static {
+pub(crate) trait CallEnd: Send + 'static {
     /// The upstream's own trailers, before they are cleaned and forwarded.
     fn trailers(&mut self, _trailers: &HeaderMap) {}
 
@@ -32,7 +32,7 @@ pub trait CallEnd: Send + 'static {
 
 /// Passes frames on; a broken stream, a passed deadline and missing trailers become trailers with a
 /// status. Dropped early, it drops `end` unanswered, and resets the stream.
-pub struct StatusBody<E, H, B = Incoming> {
+pub(crate) struct StatusBody<E, H, B = Incoming> {
     state: Arc<Mutex<State<E, H, B>>>,
     /// Ends the stream at the deadline also while nobody reads it.
     _deadline: Option<AbortOnDropHandle<()>>,
@@ -61,7 +61,7 @@ where
 {
     /// A body that gives `held` (what the stream occupies) back when the stream is over. Must be called
     /// inside a tokio runtime.
-    pub fn new(stream: B, held: H, end: E, deadline: Deadline) -> Self {
+    pub(crate) fn new(stream: B, held: H, end: E, deadline: Deadline) -> Self {
         let state = Arc::new(Mutex::new(State::Open(Box::new(Open {
             stream,
             end,
