@@ -119,6 +119,8 @@ pub(crate) enum Starts {
     Clients {
         first: Duration,
         clients: u32,
+        /// Between a client's calls.
+        pause: Duration,
         until: Duration,
     },
 }
@@ -128,6 +130,8 @@ pub(crate) enum Starts {
 pub(crate) struct Expect {
     /// Only what began in this time.
     pub during: Option<(Duration, Duration)>,
+    /// Only calls that ended with this status.
+    pub only: Option<i32>,
     pub checks: Vec<(Span, Check)>,
 }
 

@@ -49,6 +49,12 @@ fn every_case_passes() {
     assert!(count >= 60, "only {count} cases");
 }
 
+/// Numbers that make no difference; all others must.
+const NO_DIFFERENCE: [(&str, &str); 1] = [
+    // The shop's longest wait. Three attempts wait 25 and 50 ms and never get there, but gRPC wants it.
+    ("mesh.yaml", "0.25s"),
+];
+
 /// One number in a file with a mesh.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Number {
@@ -192,6 +198,31 @@ fn some_case_fails(meshes: &Meshes, changed: &str) -> Option<bool> {
     Some(false)
 }
 
+/// How many changes of a number were tried, and those that no case noticed though one should, or the
+/// other way round.
+fn change(meshes: &Meshes, number: &Number) -> (usize, Vec<String>) {
+    let shown = format!("{}{}", number.text, number.unit);
+    let is_idle = NO_DIFFERENCE
+        .iter()
+        .any(|(file, idle)| meshes.file.ends_with(file) && *idle == shown);
+    let (mut tried, mut surprises) = (0, Vec::new());
+    for others in number.others() {
+        let result = others.iter().find_map(|other| {
+            let fails = some_case_fails(meshes, &number.replaced(&meshes.text, other));
+            fails.map(|fails| (other, fails))
+        });
+        let Some((other, fails)) = result else {
+            continue;
+        };
+        tried += 1;
+        if fails == is_idle {
+            let (file, line, column) = (meshes.file.display(), number.line, number.column);
+            surprises.push(format!("{file}:{line}:{column}: {shown} -> {other}"));
+        }
+    }
+    (tried, surprises)
+}
+
 #[test]
 fn changing_any_number_of_a_policy_makes_some_case_fail() {
     let meshes = meshes();
@@ -199,52 +230,23 @@ fn changing_any_number_of_a_policy_makes_some_case_fail() {
         .iter()
         .flat_map(|mesh| mesh.numbers.iter().map(move |number| (mesh, number)))
         .collect();
-    let (next, survivors) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let tried = AtomicUsize::new(0);
+    let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some((mesh, number)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    for others in number.others() {
-                        let result = others.iter().find_map(|other| {
-                            let changed = number.replaced(&mesh.text, other);
-                            some_case_fails(mesh, &changed).map(|fails| (other, fails))
-                        });
-                        let Some((other, fails)) = result else {
-                            continue;
-                        };
-                        tried.fetch_add(1, Ordering::Relaxed);
-                        if !fails {
-                            let (
-                                file,
-                                Number {
-                                    line,
-                                    column,
-                                    text,
-                                    unit,
-                                },
-                            ) = (mesh.file.display(), number);
-                            let what =
-                                format!("{file}:{line}:{column}: {text}{unit} -> {other}{unit}");
-                            survivors.lock().unwrap().push(what);
-                        }
-                    }
+                    let result = change(mesh, number);
+                    results.lock().unwrap().push(result);
                 }
             });
         }
     });
-    let mut survivors = survivors.into_inner().unwrap();
-    survivors.sort();
-    let tried = tried.into_inner();
-    println!(
-        "{} numbers, {tried} changes, {} survived",
-        work.len(),
-        survivors.len()
-    );
-    assert!(tried > 50, "only {tried} changes");
-    assert!(
-        survivors.is_empty(),
-        "no case fails with:\n{}",
-        survivors.join("\n")
-    );
+    let results = results.into_inner().unwrap();
+    let tried: usize = results.iter().map(|(tried, _)| tried).sum();
+    let mut surprises: Vec<_> = results.into_iter().flat_map(|(_, found)| found).collect();
+    surprises.sort();
+    println!("{} numbers changed in {tried} ways", work.len());
+    assert!(tried > 150, "only {tried} changes");
+    let surprises = surprises.join("\n");
+    assert!(surprises.is_empty(), "no case notices:\n{surprises}");
 }

@@ -28,7 +28,7 @@ impl Judge<'_> {
     }
 
     pub fn expect(&mut self, kind: Option<usize>, expect: &Expect) {
-        let scope = Scope::new(self.story, kind, expect.during);
+        let scope = Scope::new(self.story, kind, expect);
         for (span, check) in &expect.checks {
             self.check(&scope, *span, check);
         }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use weft_policy::code;
 
 use crate::{
-    spec::{Fact, PerCall},
+    spec::{Expect, Fact, PerCall},
     story::{AttemptStory, CallStory, Story},
 };
 
@@ -18,12 +18,13 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub fn new(
-        story: &'a Story,
-        kind: Option<usize>,
-        during: Option<(Duration, Duration)>,
-    ) -> Self {
+    pub fn new(story: &'a Story, kind: Option<usize>, expect: &Expect) -> Self {
+        let during = expect.during;
         let (from, until) = during.unwrap_or((Duration::ZERO, story.ended));
+        let is_meant = |call: &CallStory| {
+            let code = call.end.as_ref().map(|end| end.code);
+            expect.only.is_none_or(|only| code == Some(only))
+        };
         let is_within = |time: Duration| time >= from && (during.is_none() || time < until);
         let calls = story.calls.iter().filter(|call| match kind {
             Some(_) => call.kind == kind,
@@ -35,7 +36,9 @@ impl<'a> Scope<'a> {
             .filter(|attempt| kind.is_none() || story.calls[attempt.call].kind == kind);
         Self {
             story,
-            calls: calls.filter(|call| is_within(call.started)).collect(),
+            calls: calls
+                .filter(|call| is_within(call.started) && is_meant(call))
+                .collect(),
             attempts: attempts
                 .filter(|attempt| is_within(attempt.started))
                 .collect(),

@@ -129,6 +129,8 @@ impl Reader<'_> {
             .take("clients")
             .and_then(|node| self.small(node, "`clients`", 1));
         let length = fields.take("for").and_then(|node| self.time(node, "`for`"));
+        let pause = fields.take("pause");
+        let pause = pause.and_then(|node| self.time(node, "`pause`"));
         let random = fields.take("arrivals");
         let random = random.and_then(|node| self.decoder.text(node, "`arrivals`"));
         let is_random = random
@@ -149,6 +151,7 @@ impl Reader<'_> {
                 (None, None, Some(clients), Some(length)) => Starts::Clients {
                     first,
                     clients,
+                    pause: pause.unwrap_or_default(),
                     until: first + length,
                 },
                 (_, None, None, None) => Starts::At {

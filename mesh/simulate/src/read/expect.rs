@@ -68,6 +68,9 @@ impl Reader<'_> {
             let spread = self.spread(node, "`during`")?;
             Some((spread.low, spread.high))
         });
+        let only = fields.take("only");
+        let only = only.and_then(|node| self.decoder.text(node, "`only`"));
+        let only = only.and_then(|name| self.status(&name));
         let mut checks = Vec::new();
         for (key, kind, unit) in PER_CALL {
             if let Some(node) = fields.take(key)
@@ -142,7 +145,11 @@ impl Reader<'_> {
             let problem = Problem::new("missing-key", span, "`expect` expects nothing");
             self.decoder.report(problem);
         }
-        Expect { during, checks }
+        Expect {
+            during,
+            only,
+            checks,
+        }
     }
 
     /// `{a: 3, b: <15%}`, or an amount alone for all together.

@@ -15,6 +15,9 @@ use crate::{
     words::{Answer, show_time},
 };
 
+/// How long a client waits at least before it calls again after a failure.
+const AFTER_FAILURE: Duration = Duration::from_millis(10);
+
 /// One call while it runs.
 pub(super) struct Run {
     pub proxy: usize,
@@ -572,14 +575,14 @@ impl World<'_> {
             self.child_over(parent, code);
         }
         if let Some(kind) = kind
-            && let Starts::Clients { until, .. } = self.case.calls[kind].starts
+            && let Starts::Clients { until, pause, .. } = self.case.calls[kind].starts
             && self.now < until
         {
-            // A client without any pause would never let time go on where calls fail at once.
+            // Without any pause time would stand still where calls fail at once.
             let pause = if code == code::OK {
-                Duration::ZERO
+                pause
             } else {
-                Duration::from_millis(1)
+                pause.max(AFTER_FAILURE)
             };
             self.after(pause, Event::Start(kind));
         }

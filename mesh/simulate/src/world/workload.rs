@@ -241,7 +241,12 @@ impl World<'_> {
                 }
                 self.ended(id, &Outcome::Headers);
                 let stream = self.workloads[self.attempts[id].workload].behaviour.stream;
-                if reply != Reply::Never {
+                if reply == Reply::Never {
+                    return;
+                }
+                if stream.is_zero() {
+                    self.stream_ends(id);
+                } else {
                     self.after(stream, Event::StreamEnds(id));
                 }
             }
