@@ -134,6 +134,9 @@ impl Bench {
     /// Every load on every target once, until the time is up. Each round begins with another target.
     pub async fn round(&mut self, round: usize, budget: &Budget, until: Instant) {
         for (column, shape) in shapes::ALL.into_iter().enumerate() {
+            if !budget.has(shape) {
+                continue;
+            }
             let mut line = format!("round {}, {}, µs of CPU:", round + 1, shape.name);
             let count = self.running.len();
             for turn in 0..count {

@@ -30,6 +30,9 @@ pub struct Args {
     /// Measure only these besides the direct path and Envoy: weft haproxy nginx nghttpx bare-hyper.
     #[arg(long, num_args = 1..)]
     pub only: Vec<String>,
+    /// Measure only loads whose name begins so, such as "50x10". Good for a profiler.
+    #[arg(long)]
+    pub shape: Option<String>,
     /// The core of client, server and control plane.
     #[arg(long, default_value_t = 0)]
     pub load_core: usize,
@@ -52,6 +55,7 @@ pub struct Budget {
     /// No round begins that would end later, and none goes on.
     limit: Duration,
     minute: Option<Bounds>,
+    shape: Option<String>,
 }
 
 impl Budget {
@@ -67,6 +71,7 @@ impl Budget {
                 bounds: bounds(100, 250),
                 limit: Duration::from_secs(165),
                 minute: None,
+                shape: args.shape.clone(),
             }
         } else {
             Self {
@@ -74,8 +79,15 @@ impl Budget {
                 bounds: bounds(200, 1_500),
                 limit: Duration::from_secs(960),
                 minute: Some(bounds(500, 60_000)),
+                shape: args.shape.clone(),
             }
         }
+    }
+
+    /// Whether a load is measured at all.
+    pub fn has(&self, shape: Shape) -> bool {
+        let wanted = self.shape.as_deref();
+        wanted.is_none_or(|wanted| shape.name.starts_with(wanted))
     }
 
     /// At the fixed rate a proxy uses little CPU, and the clock of the system is coarse. Of the largest
