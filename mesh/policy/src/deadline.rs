@@ -66,8 +66,9 @@ pub fn parse_timeout(value: &str) -> Option<Duration> {
 /// that the next hop never has more time than this one. Zero becomes `1n`: the spec wants a positive
 /// amount.
 pub fn format_timeout(timeout: Duration) -> String {
-    const LARGEST: u128 = 99_999_999;
-    let nanos = timeout.as_nanos();
+    const LARGEST: u64 = 99_999_999;
+    // What does not fit lasts for centuries.
+    let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
     let units = [
         ('n', 1),
         ('u', 1_000),
@@ -79,7 +80,10 @@ pub fn format_timeout(timeout: Duration) -> String {
     for (unit, size) in units {
         let amount = nanos / size;
         if amount <= LARGEST {
-            return format!("{}{unit}", amount.max(1));
+            // Written for every call: formatting would take longer.
+            let mut text = amount.max(1).to_string();
+            text.push(unit);
+            return text;
         }
     }
     format!("{LARGEST}H")

@@ -76,12 +76,12 @@ impl Core {
         key: Key<Exchange>,
         index: usize,
     ) {
-        let Some(exchange) = self.exchanges.get_mut(key) else {
+        let Some(exchange) = self.exchanges.get(key) else {
             return;
         };
-        let pool = exchange.attempts[index].pool;
+        let (pool, caller) = (exchange.attempts[index].pool, exchange.down);
         if self.pools.all[pool].waiting.is_empty()
-            && let Some(link) = self.roomiest(current, pool)
+            && let Some(link) = self.with_room(current, pool, caller)
             && self.send(current, key, index, link)
         {
             return;
@@ -104,40 +104,41 @@ impl Core {
         self.connect_if_needed(current, pool);
     }
 
-    /// The open connection with the fewest streams that takes another one.
-    fn roomiest(&mut self, current: &mut Current<'_>, pool: usize) -> Option<Key<Link>> {
-        let mut best: Option<(usize, Key<Link>)> = None;
-        for &key in &self.pools.all[pool].links {
-            let Some(link) = self.links.arena.get_mut(key) else {
-                continue;
-            };
-            if link.phase != Phase::Open {
-                continue;
-            }
-            let h2 = match current.link == key {
-                true => current.h2.as_deref(),
-                false => link.h2.as_deref(),
-            };
-            let Some(h2) = h2.filter(|h2| h2.capacity_for_streams() > 0) else {
-                continue;
-            };
-            let streams = h2.open_streams();
-            if best.is_none_or(|(fewest, _)| streams < fewest) {
-                best = Some((streams, key));
-            }
-        }
-        best.map(|(_, key)| key)
+    /// An open connection that takes another stream. Calls of one caller's connection share one where
+    /// they can: their answers come together then, and are written together.
+    fn with_room(
+        &mut self,
+        current: &mut Current<'_>,
+        pool: usize,
+        caller: Key<Link>,
+    ) -> Option<Key<Link>> {
+        let links = &self.pools.all[pool].links;
+        let first = caller.index() % links.len().max(1);
+        (first..links.len())
+            .chain(0..first)
+            .map(|at| links[at])
+            .find(|&key| {
+                let Some(link) = self.links.arena.get(key) else {
+                    return false;
+                };
+                let h2 = match current.link == key {
+                    true => current.h2.as_deref(),
+                    false => link.h2.as_deref(),
+                };
+                link.phase == Phase::Open && h2.is_some_and(|h2| h2.capacity_for_streams() > 0)
+            })
     }
 
     /// Gives connections that have room to those who wait.
     pub(crate) fn pump(&mut self, current: &mut Current<'_>, pool: usize) {
         while let Some(&(key, index)) = self.pools.all[pool].waiting.front() {
-            let still_waits = self.exchanges.get(key).is_some_and(|exchange| {
+            let exchange = self.exchanges.get(key);
+            let still_waits = exchange.filter(|exchange| {
                 let attempt = exchange.attempts.get(index);
                 attempt.is_some_and(|attempt| attempt.place == Place::Waiting)
             });
-            if still_waits {
-                let Some(link) = self.roomiest(current, pool) else {
+            if let Some(caller) = still_waits.map(|exchange| exchange.down) {
+                let Some(link) = self.with_room(current, pool, caller) else {
                     return self.connect_if_needed(current, pool);
                 };
                 if !self.send(current, key, index, link) {
