@@ -9,8 +9,6 @@ mod output;
 mod receive;
 mod send;
 mod streams;
-#[cfg(test)]
-mod tests;
 mod time;
 
 use std::time::Instant;

@@ -47,14 +47,10 @@ impl<T: Copy> Connection<T> {
         }
         self.give_connection_window();
         let end_stream = head.has(flag::END_STREAM);
-        let padding = if head.has(flag::PADDED) {
-            if head.length == 0 {
-                return Err(protocol_error("padding is longer than the frame"));
-            }
-            Padding::Unknown
-        } else {
-            self.guard.data(head.length, end_stream, self.now)?;
-            Padding::Bytes(0)
+        let padding = match (head.has(flag::PADDED), head.length) {
+            (true, 0) => return Err(protocol_error("padding is longer than the frame")),
+            (true, _) => Padding::Unknown,
+            (false, _) => Padding::Bytes(0),
         };
         let discard = match self.refuse_data(id, head.length)? {
             Refusal::None => false,
@@ -64,15 +60,49 @@ impl<T: Copy> Connection<T> {
                 true
             }
         };
-        let frame = DataFrame {
+        let left = head.length;
+        let mut frame = DataFrame {
             stream: id,
-            left: head.length,
+            left,
             padding,
             end_stream,
             discard,
         };
+        if matches!(padding, Padding::Bytes(_)) {
+            self.count_payload(&mut frame, handler)?;
+        }
         self.reader.stage = Stage::Data(frame);
         Ok(())
+    }
+
+    /// Counts a frame whose payload's length is known now, of which nothing is delivered yet.
+    fn count_payload<H: Handler<T>>(
+        &mut self,
+        frame: &mut DataFrame,
+        handler: &mut H,
+    ) -> Result<(), ConnectionError> {
+        self.guard.data(frame.left, frame.end_stream, self.now)?;
+        let Some(stream) = self
+            .streams
+            .get_mut(frame.stream)
+            .filter(|_| !frame.discard)
+        else {
+            return Ok(());
+        };
+        let Some(left) = &mut stream.content_left else {
+            return Ok(());
+        };
+        match left.checked_sub(u64::from(frame.left)) {
+            Some(rest) if rest == 0 || !frame.end_stream => {
+                *left = rest;
+                Ok(())
+            }
+            _ => {
+                frame.discard = true;
+                let reason = "content-length is not the length of the content";
+                self.stream_error(frame.stream, ErrorCode::PROTOCOL_ERROR, reason, handler)
+            }
+        }
     }
 
     /// Whether a stream may not have this DATA, and how bad that is.
@@ -123,7 +153,7 @@ impl<T: Copy> Connection<T> {
                     return Ok(false);
                 };
                 *input = rest;
-                self.read_padding(&mut frame, u32::from(length))?
+                self.read_padding(&mut frame, u32::from(length), handler)?
             }
         };
         let (bytes, rest) = input.split_at(input.len().min(frame.left as usize));
@@ -141,51 +171,40 @@ impl<T: Copy> Connection<T> {
         };
         if !frame.discard {
             let end_stream = frame.end_stream && frame.left == 0;
-            self.deliver(frame.stream, bytes, end_stream, handler)?;
+            self.deliver(frame.stream, bytes, end_stream, handler);
         }
         Ok(true)
     }
 
-    fn read_padding(&mut self, frame: &mut DataFrame, length: u32) -> Result<u32, ConnectionError> {
+    fn read_padding<H: Handler<T>>(
+        &mut self,
+        frame: &mut DataFrame,
+        length: u32,
+        handler: &mut H,
+    ) -> Result<u32, ConnectionError> {
         if length >= frame.left {
             return Err(protocol_error("padding is longer than the frame"));
         }
         frame.left -= 1 + length;
         frame.padding = Padding::Bytes(length);
-        self.guard.data(frame.left, frame.end_stream, self.now)?;
+        self.count_payload(frame, handler)?;
         // Nobody will consume the padding.
         self.consumed(StreamId(frame.stream), 0);
         Ok(length)
     }
 
-    fn deliver<H: Handler<T>>(
-        &mut self,
-        id: u32,
-        bytes: &[u8],
-        end_stream: bool,
-        handler: &mut H,
-    ) -> Result<(), ConnectionError> {
+    fn deliver<H: Handler<T>>(&mut self, id: u32, bytes: &[u8], end_stream: bool, handler: &mut H) {
         // The user may have reset or released it since the frame began.
         let Some(stream) = self
             .streams
             .get_mut(id)
             .filter(|stream| stream.reset.is_none())
         else {
-            return Ok(());
+            return;
         };
         stream.unconsumed += bytes.len() as i64;
-        if let Some(left) = &mut stream.content_left {
-            let rest = left.checked_sub(bytes.len() as u64);
-            match rest {
-                Some(rest) if rest == 0 || !end_stream => *left = rest,
-                _ => {
-                    let reason = "content-length is not the length of the content";
-                    return self.stream_error(id, ErrorCode::PROTOCOL_ERROR, reason, handler);
-                }
-            }
-        }
         if bytes.is_empty() && !end_stream {
-            return Ok(());
+            return;
         }
         let token = stream.token;
         if end_stream {
@@ -201,7 +220,6 @@ impl<T: Copy> Connection<T> {
                 end_stream,
             },
         );
-        Ok(())
     }
 
     /// The connection's window is given back as DATA arrives: the streams' windows bound the memory.

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::{
     ENTRY_OVERHEAD, TABLE_BYTES,
     fields::{STATIC, static_field, static_name},
@@ -17,7 +19,6 @@ const SEEN: usize = 256;
 /// A field enters the dynamic table when it comes for the second time, so that values which are new in
 /// each call neither cost an insertion nor evict what repeats. What is not inserted is copied as it is:
 /// Huffman code would save a third of the bytes for more time than all the rest takes.
-#[derive(Debug)]
 pub struct Encoder {
     pub(super) table: Table,
     index: Index,
@@ -27,6 +28,14 @@ pub struct Encoder {
     recent: Box<[u32; Name::Other as usize]>,
     /// The smallest and the last size set since the last block, to be told in the next.
     resized: Option<(usize, usize)>,
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder")
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Encoder {
@@ -153,7 +162,6 @@ impl Encoder {
 }
 
 /// Finds entries by hash. A place whose entry was evicted is free, so nothing is ever taken out.
-#[derive(Debug)]
 struct Index(Box<[(u32, u32); PLACES]>);
 
 impl Index {

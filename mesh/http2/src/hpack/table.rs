@@ -1,13 +1,13 @@
 //! The dynamic table, the same for both directions.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt};
 
 use super::{ENTRY_OVERHEAD, TABLE_BYTES};
 use crate::Name;
 
 /// Entries in order of age. Their bytes stand one behind the other in `bytes`; when those of evicted
 /// entries have made it twice as long as the table may be, the live ones move to the front.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Table {
     bytes: Vec<u8>,
     entries: VecDeque<Entry>,
@@ -26,6 +26,17 @@ pub(super) struct Entry {
     pub name: Name,
     /// What the decoder found out about the field.
     pub flags: u8,
+}
+
+/// Without the bytes, which may be secret.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("entries", &self.entries.len())
+            .field("size", &self.size)
+            .field("max", &self.max)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Table {

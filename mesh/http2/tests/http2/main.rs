@@ -1,0 +1,10 @@
+//! A connection as its peer and its user see it: bytes in, events and bytes out.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod flow;
+mod interop;
+mod limits;
+mod messages;
+mod random;
+mod rules;
+mod wire;
