@@ -65,6 +65,13 @@ impl Output {
         }
     }
 
+    /// Gives memory back that nothing is in.
+    pub fn shrink(&mut self, kept: usize) {
+        if self.bytes.is_empty() && self.bytes.capacity() > kept {
+            self.bytes = Vec::with_capacity(kept);
+        }
+    }
+
     /// Notes an answer to something the peer sent and says how many are not read.
     pub fn count_answer(&mut self) -> u32 {
         self.answers.newer += 1;

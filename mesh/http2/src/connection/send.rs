@@ -162,6 +162,12 @@ impl<T: Copy> Connection<T> {
         }
     }
 
+    /// Gives memory back that was needed once: keeps room for `kept` bytes of output. For now and then,
+    /// not for each turn.
+    pub fn shrink(&mut self, kept: usize) {
+        self.output.shrink(kept);
+    }
+
     /// How much the peer may have under way on this stream, instead of
     /// [`Settings::initial_window_bytes`](crate::Settings::initial_window_bytes). More is told at once;
     /// less is reached by giving less back.

@@ -14,6 +14,9 @@ use super::{
     wheel::TimerKey,
 };
 
+/// What a buffer of a call that is over keeps for the next one.
+const KEPT_BYTES: usize = 2 * 1024;
+
 /// Payload that waits to be passed on.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
@@ -62,7 +65,7 @@ impl Backlog {
     fn clear(&mut self) {
         self.bytes.clear();
         // A call that was large must not keep its memory for the next ones.
-        self.bytes.shrink_to(16 * 1024);
+        self.bytes.shrink_to(KEPT_BYTES);
         self.from = 0;
     }
 }

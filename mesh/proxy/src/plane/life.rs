@@ -332,7 +332,8 @@ impl Core {
                 return None;
             }
         }
-        let link = self.links.arena.get(key)?;
+        let link = self.links.arena.get_mut(key)?;
+        link.shrink();
         // Connections made together should not all go together.
         let spread = MAX_AGE / 1000 * (key.index() as u32 % 100);
         match link.leaving_since {

@@ -19,6 +19,9 @@ use super::{
     window,
 };
 
+/// How much room for output a connection keeps that has nothing to write.
+const KEPT_BYTES: usize = 16 * 1024;
+
 /// How much plaintext is encrypted at once: a few records.
 const ENCRYPT_BYTES: usize = 64 * 1024;
 
@@ -190,8 +193,24 @@ impl Link {
         matches!(self.kind, Kind::Downstream { .. })
     }
 
-    /// One read. Zero bytes without an error: the socket has no more for now.
-    pub(crate) fn read(&mut self, room: &mut [u8]) -> Result<usize, Ended> {
+    /// Reads once. Gives the bytes to be fed, in front of which stands what was left of a TLS record,
+    /// and whether the socket may have more. Nothing: it has no more for now.
+    pub(crate) fn read(&mut self, room: &mut [u8]) -> Result<Option<(usize, bool)>, Ended> {
+        let kept = match &mut self.wire {
+            Some(wire) => wire.tls.take_partial(room),
+            None => 0,
+        };
+        let read = self.read_once(&mut room[kept..]);
+        if let (Ok(0) | Err(_), Some(wire)) = (&read, &mut self.wire) {
+            wire.tls.keep_partial(&room[..kept]);
+        }
+        Ok(match read? {
+            0 => None,
+            read => Some((kept + read, kept + read == room.len())),
+        })
+    }
+
+    fn read_once(&mut self, room: &mut [u8]) -> Result<usize, Ended> {
         loop {
             match self.socket.read(room) {
                 Ok(0) => return Err(Ended::Closed),
@@ -241,6 +260,16 @@ impl Link {
     /// The socket takes more.
     pub(crate) fn is_writable(&mut self) {
         self.is_full = false;
+    }
+
+    /// Gives memory back that was needed once.
+    pub(crate) fn shrink(&mut self) {
+        if let Some(h2) = &mut self.h2 {
+            h2.shrink(KEPT_BYTES);
+        }
+        if let Some(wire) = &mut self.wire {
+            wire.outgoing.shrink(KEPT_BYTES);
+        }
     }
 
     /// Whether something waits to be written.

@@ -50,6 +50,13 @@ impl Outgoing {
         &mut self.room[self.end..]
     }
 
+    /// Gives memory back that was needed once.
+    pub(crate) fn shrink(&mut self, kept: usize) {
+        if self.is_empty() && self.room.len() > kept {
+            self.room = Vec::new();
+        }
+    }
+
     fn filled(&mut self, n: usize) {
         self.end += n;
     }
@@ -108,6 +115,20 @@ impl Tls {
         }
     }
 
+    /// Moves what is left of a record to the beginning of `room`, in front of what is read next, and
+    /// says how much that is. [`Tls::receive`] must be given both together.
+    pub(crate) fn take_partial(&mut self, room: &mut [u8]) -> usize {
+        let kept = self.partial.len().min(room.len());
+        room[..kept].copy_from_slice(&self.partial[..kept]);
+        self.partial.clear();
+        kept
+    }
+
+    /// What [`Tls::take_partial`] moved was not followed by anything.
+    pub(crate) fn keep_partial(&mut self, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
+    }
+
     /// Takes ciphertext: handshake answers go to `out`, plaintext to `deliver`. Says where the
     /// connection stands. After an error, `out` holds the alert.
     pub(crate) fn receive(
@@ -116,16 +137,9 @@ impl Tls {
         out: &mut Outgoing,
         deliver: &mut dyn FnMut(&[u8]),
     ) -> Result<Progress, Error> {
-        let progress = if self.partial.is_empty() {
-            let (used, progress) = self.side.receive(bytes, out, deliver);
-            self.partial.extend_from_slice(&bytes[used..]);
-            progress
-        } else {
-            self.partial.extend_from_slice(bytes);
-            let (used, progress) = self.side.receive(&mut self.partial, out, deliver);
-            self.partial.drain(..used);
-            progress
-        };
+        debug_assert!(self.partial.is_empty());
+        let (used, progress) = self.side.receive(bytes, out, deliver);
+        self.partial.extend_from_slice(&bytes[used..]);
         self.has_failed = progress.is_err();
         progress
     }

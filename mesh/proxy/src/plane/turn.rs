@@ -148,16 +148,16 @@ impl Turns {
                 return;
             }
             let is_closing = link.phase == Phase::Closing;
-            let read = match link.read(&mut self.buffer) {
-                Ok(0) => return,
-                Ok(read) => read,
+            let (bytes, has_more) = match link.read(&mut self.buffer) {
+                Ok(Some(read)) => read,
+                Ok(None) => return,
                 Err(ended) => return self.core.doomed.push((key, ended)),
             };
             // What comes after the last word is read, so that the peer can read it.
-            if !is_closing && let Err(ended) = self.core.feed(key, &mut self.buffer[..read]) {
+            if !is_closing && let Err(ended) = self.core.feed(key, &mut self.buffer[..bytes]) {
                 return self.core.doomed.push((key, ended));
             }
-            if read < self.buffer.len() {
+            if !has_more {
                 // Readiness is told anew when more comes: epoll(7) on short reads of streams.
                 return;
             }
