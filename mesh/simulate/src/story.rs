@@ -47,6 +47,25 @@ pub(crate) struct CallStory {
     pub end: Option<End>,
 }
 
+impl CallStory {
+    pub fn new(kind: Option<usize>, path: String, from: String, started: Duration) -> Self {
+        Self {
+            kind,
+            path,
+            from,
+            started,
+            attempts: Vec::new(),
+            record_attempts: 0,
+            transparent_retries: 0,
+            hedges: 0,
+            rule: String::new(),
+            route: String::new(),
+            response_headers: Vec::new(),
+            end: None,
+        }
+    }
+}
+
 /// How a call ended.
 #[derive(Clone, Debug)]
 pub(crate) struct End {

@@ -1,9 +1,11 @@
 //! The simulated mesh: real engines, scripted workloads, and a clock that only events move.
 //!
 //! [`run`] plays one case. The executor's part, as `weft_policy`'s docs describe it, is in
-//! [`outbound`]; connections and circuit breaker places in [`connect`]; health checks and names in
+//! [`call`], [`attempt`] and [`outbound`]; connections and circuit breaker places in [`connect`]; health checks and names in
 //! [`watch`]; what happens at a workload, its sidecar's inbound engine first, in [`workload`]. No decision is made here.
 
+mod attempt;
+mod call;
 mod connect;
 mod outbound;
 mod setup;
@@ -151,10 +153,10 @@ struct World<'a> {
     callers: BTreeMap<(String, Locality), usize>,
     workloads: Vec<Workload>,
     by_address: HashMap<SocketAddr, usize>,
-    calls: Vec<outbound::Run>,
+    calls: Vec<call::Run>,
     /// How many calls of each kind began.
     counts: HashMap<usize, u32>,
-    attempts: Vec<outbound::Try>,
+    attempts: Vec<attempt::Try>,
     story: Story,
     is_told: bool,
     /// Whether somebody wants to know who is ejected.

@@ -1,6 +1,6 @@
 //! Connections to endpoints, and the places that circuit breakers count.
 
-use weft_policy::{Failure, Outcome};
+use weft_policy::Outcome;
 
 use super::*;
 use crate::words::Reply;
@@ -43,7 +43,7 @@ impl World<'_> {
         let engine = &mut self.proxies[proxy].engine;
         let pending = match engine.pending(attempt) {
             Ok(pending) => pending,
-            Err(failure) => return self.no_room(id, failure),
+            Err(failure) => return self.ended(id, &Outcome::Broken(failure)),
         };
         let pool = self.proxies[proxy].pools.entry(address).or_default();
         let is_opening = pool
@@ -58,7 +58,7 @@ impl World<'_> {
                     let pool = self.proxies[proxy].pools.entry(address).or_default();
                     if pool.connections.is_empty() {
                         self.proxies[proxy].engine.free(pending);
-                        return self.no_room(id, failure);
+                        return self.ended(id, &Outcome::Broken(failure));
                     }
                 }
             }
@@ -89,16 +89,6 @@ impl World<'_> {
         *most = count.max(*most);
         let wait = connect.unwrap_or(CONNECT_TIMEOUT).min(CONNECT_TIMEOUT);
         self.after(wait, Event::Connected(proxy, address, number));
-    }
-
-    /// A circuit breaker is open: the answer is given at once, unless another attempt may still bring one.
-    fn no_room(&mut self, id: AttemptId, failure: Failure) {
-        let call = self.attempts[id].call;
-        self.tell(call, || format!("no room: {failure}"));
-        self.release(id);
-        if self.calls[call].open.is_empty() {
-            self.fail(call, failure);
-        }
     }
 
     pub(super) fn connected(&mut self, proxy: usize, address: SocketAddr, number: u64) {

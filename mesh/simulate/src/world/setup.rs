@@ -195,7 +195,7 @@ impl<'a> World<'a> {
 
     pub(super) fn finish_story(mut self) -> Story {
         let calls = std::mem::take(&mut self.calls);
-        self.story.calls = calls.into_iter().map(outbound::Run::into_story).collect();
+        self.story.calls = calls.into_iter().map(call::Run::into_story).collect();
         let attempts = std::mem::take(&mut self.attempts);
         self.story.attempts = attempts.into_iter().map(|attempt| attempt.story).collect();
         self.story

@@ -5,10 +5,7 @@ use weft_policy::{
     deadline::format_timeout, retry::Pushback,
 };
 
-use super::{
-    outbound::{Lookup, Work},
-    *,
-};
+use super::{attempt::Work, call::Lookup, *};
 use crate::words::{Answer, Reply};
 
 impl World<'_> {
