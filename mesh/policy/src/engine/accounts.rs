@@ -48,9 +48,13 @@ impl Engine {
                 cluster.refused(member, now, rng);
                 cluster.failed(member, now);
             }
-            // A connection that closes in good order or is full says nothing about the endpoint's health.
+            // A connection that closes in good order or is full says nothing about the endpoint's health,
+            // nor does an open circuit breaker, which never asked it.
             Outcome::Refused(_) => {}
-            Outcome::Broken(failure) if failure.reason == Reason::TooManyStreams => {}
+            Outcome::Broken(Failure {
+                reason: Reason::TooManyStreams | Reason::CircuitBreakerOpen,
+                ..
+            }) => {}
             Outcome::Broken(_) => cluster.failed(member, now),
             Outcome::TimedOut => {
                 cluster.failed(member, now);
