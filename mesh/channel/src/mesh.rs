@@ -43,7 +43,7 @@ pub struct Mesh {
 
 /// What a mesh that follows a control plane has besides.
 struct Joined {
-    service: String,
+    service: Option<String>,
     instance: String,
     control: tonic::transport::Channel,
     failure: watch::Receiver<Option<Arc<EnrolmentError>>>,
@@ -127,18 +127,19 @@ impl Mesh {
     }
 
     /// Keeps this process registered at `address` while `serving` says so, until `leave` is cancelled;
-    /// then takes it out at once. Without a control plane there is no registry, and nothing to do.
+    /// then takes it out at once. Without a control plane or a service there is nothing to register.
     pub async fn keep_registered(
         &self,
         address: SocketAddr,
         serving: watch::Receiver<bool>,
         leave: CancellationToken,
     ) {
-        let Some(joined) = &self.joined else {
+        let joined = self.joined.as_ref();
+        let Some((joined, service)) = joined.and_then(|it| Some((it, it.service.clone()?))) else {
             return leave.cancelled().await;
         };
         let registration = Registration {
-            service: joined.service.clone(),
+            service,
             instance: joined.instance.clone(),
             address,
         };

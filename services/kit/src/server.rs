@@ -8,18 +8,19 @@ mod metrics;
 mod reflection;
 mod serve;
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::Service;
 use weft_runtime::admin::Readiness;
 
 use crate::{Args, Db};
+pub use listen::{App, ServeConnection};
 pub(crate) use metrics::code_name;
 
 type Task = BoxFuture<'static, anyhow::Result<()>>;
@@ -33,7 +34,6 @@ type Task = BoxFuture<'static, anyhow::Result<()>>;
 /// When the token is cancelled it drains: health and readiness say no, after
 /// [`Server::drain_delay`] no new connection or call is taken, open calls may finish within
 /// [`Server::drain_grace`], then the rest ends with the connection.
-#[derive(Debug)]
 pub struct Server {
     db: Db,
     routes: RoutesBuilder,
@@ -44,6 +44,16 @@ pub struct Server {
     drain_delay: Duration,
     admin: Option<TcpListener>,
     readiness: Readiness,
+    connections: ServeConnection,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("services", &self.services)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
 }
 
 struct PendingTask {
@@ -70,6 +80,9 @@ impl Server {
             drain_delay: Duration::ZERO,
             admin: None,
             readiness: Readiness::default(),
+            connections: Arc::new(|stream, app, closing| {
+                Box::pin(listen::cleartext(stream, app, closing))
+            }),
         }
     }
 
@@ -120,6 +133,26 @@ impl Server {
     /// end them with `UNAVAILABLE`.
     pub fn drain_token(&self) -> CancellationToken {
         self.drain.clone()
+    }
+
+    /// Lets somebody else serve the connections that are accepted: a mesh in this process, which wants
+    /// mutual TLS and asks its rules first. Default: cleartext HTTP/2.
+    #[must_use]
+    pub fn with_connections<F>(
+        mut self,
+        serve: impl Fn(TcpStream, App, CancellationToken) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.connections =
+            Arc::new(move |stream, app, closing| Box::pin(serve(stream, app, closing)));
+        self
+    }
+
+    /// Whether calls are taken, for whoever tells others about this server.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
     }
 
     /// How long open calls may finish. Default: 10 s.

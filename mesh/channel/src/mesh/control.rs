@@ -17,8 +17,8 @@ use crate::Channel;
 /// What [`Mesh::from_control`] is told: the flags of a sidecar.
 #[derive(Clone, Debug)]
 pub struct ControlOptions {
-    /// The service, as the mesh file names it.
-    pub service: String,
+    /// The service, as the mesh file names it. `None`: it only calls.
+    pub service: Option<String>,
     /// The name of this process, unique within its service, such as `orders-1`.
     pub instance: String,
     /// The control plane.
@@ -44,7 +44,7 @@ impl ControlOptions {
             Err(_) => "https://127.0.0.1:15012".to_owned(),
         };
         Ok(Self {
-            service: variable("WEFT_SERVICE")?,
+            service: std::env::var("WEFT_SERVICE").ok(),
             instance: variable("WEFT_INSTANCE")?,
             control: control.parse().map_err(|error| MeshError::Environment {
                 name: "WEFT_CONTROL",
@@ -89,7 +89,7 @@ impl Mesh {
         let ads = AdsClient::new(
             control.clone(),
             AdsOptions {
-                service: Some(options.service.clone()),
+                service: options.service.clone(),
                 node_id: options.instance.clone(),
                 state_dir: Some(options.state_dir),
             },

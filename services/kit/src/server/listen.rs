@@ -1,12 +1,64 @@
-//! Connections: HTTP/2 without TLS, which is the sidecar's business.
+//! Connections: HTTP/2 without TLS, which is the sidecar's business, unless somebody else serves them.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future,
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::Service;
 
 use super::guard::Guard;
+
+/// Serves one accepted connection with the service's handlers until it ends. Once the token is
+/// cancelled, open calls are finished and no more taken.
+pub type ServeConnection =
+    Arc<dyn Fn(TcpStream, App, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// All of a service's handlers, behind its span, metrics, deadline and panic net.
+#[derive(Clone)]
+pub struct App(Guard);
+
+impl App {
+    pub(super) fn new(guard: Guard) -> Self {
+        Self(guard)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("App")
+    }
+}
+
+impl Service<Request<Incoming>> for App {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let answer = self.0.call(request);
+        Box::pin(async { Ok(answer.await?.map(Body::new)) })
+    }
+}
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -16,7 +68,8 @@ const MAX_STREAMS: u32 = 1_000;
 /// calls are done.
 pub(super) async fn accept(
     listener: &TcpListener,
-    app: Guard,
+    app: App,
+    serve: &ServeConnection,
     connections: &mut JoinSet<()>,
     closing: &CancellationToken,
     drain: impl Future<Output = ()>,
@@ -31,7 +84,7 @@ pub(super) async fn accept(
         match accepted {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
-                connections.spawn(connection(stream, app.clone(), closing.clone()));
+                connections.spawn(serve(stream, app.clone(), closing.clone()));
             }
             // Of the one connection, or out of file descriptors: others may still be served.
             Err(error) => {
@@ -47,7 +100,8 @@ pub(super) async fn accept(
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, app: Guard, closing: CancellationToken) {
+/// In cleartext, for the sidecar beside it.
+pub(super) async fn cleartext(stream: TcpStream, App(app): App, closing: CancellationToken) {
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
         .keep_alive_interval(KEEPALIVE_INTERVAL)

@@ -13,7 +13,7 @@ use tonic_health::{
 use tracing::{Instrument as _, info_span};
 use weft_runtime::admin::{Admin, Readiness};
 
-use super::{PendingTask, Server, guard::Guard, listen, reflection};
+use super::{App, PendingTask, Server, guard::Guard, listen, reflection};
 use crate::{Db, StoreError, idempotency, outbox};
 
 /// How long the database may take to close.
@@ -37,6 +37,7 @@ pub(super) async fn serve(
         drain_delay,
         admin,
         readiness,
+        connections: serve,
     } = server;
     // Whatever way serving ends, streams and tasks learn of it.
     let _end = drain.clone().drop_guard();
@@ -58,7 +59,7 @@ pub(super) async fn serve(
 
     let mut connections = JoinSet::new();
     let ended = tokio::select! {
-        () = listen::accept(&listener, app, &mut connections, &closing, state.drain_start(token)) => Ok(()),
+        () = listen::accept(&listener, app, &serve, &mut connections, &closing, state.drain_start(token)) => Ok(()),
         ended = first_unexpected_end(&mut background, &state.drain) => ended,
         ended = first_unexpected_end(&mut admin_port, &state.drain) => ended,
     };
@@ -156,12 +157,12 @@ fn app(
     services: &[&'static str],
     health: &HealthReporter,
     closing: CancellationToken,
-) -> Guard {
+) -> App {
     let health = HealthService::from_health_reporter(health.clone());
     routes.add_service(HealthServer::new(health));
     let (v1, v1alpha) = reflection::services(services);
     routes.add_service(v1).add_service(v1alpha);
-    Guard::new(routes.routes().prepare(), services, closing)
+    App::new(Guard::new(routes.routes().prepare(), services, closing))
 }
 
 type Ended = (&'static str, anyhow::Result<()>);
