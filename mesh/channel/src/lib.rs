@@ -36,6 +36,11 @@ pub mod server;
 mod service;
 pub mod status;
 
+/// Names that are resolved by the data plane, for executors besides this one.
+pub mod names {
+    pub use crate::resolve::{AFTER_FAILURE, lookup};
+}
+
 use std::{
     collections::HashSet,
     sync::{Arc, Weak, atomic::AtomicUsize},

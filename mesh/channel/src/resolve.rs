@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use crate::Inner;
 /// How long one answer may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A name that could not be resolved is asked for again this soon.
-const AFTER_FAILURE: Duration = Duration::from_secs(1);
+pub const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// More addresses than this are not used.
 const MOST_ADDRESSES: usize = 256;
 
@@ -50,7 +51,7 @@ pub(crate) async fn keep(inner: Weak<Inner>) {
         }
         let lookups = due.iter_mut().filter(|(_, (_, at))| *at <= now);
         let lookups = lookups.map(async |(authority, (name, at))| {
-            *at = now + lookup(&strong, authority, name).await;
+            *at = now + ask(&strong, authority, name).await;
         });
         join_all(lookups).await;
         drop(strong);
@@ -68,7 +69,19 @@ pub(crate) async fn keep(inner: Weak<Inner>) {
 }
 
 /// Looks one name up; says when to do so again.
-async fn lookup(inner: &Arc<Inner>, authority: &str, name: &DnsName) -> Duration {
+async fn ask(inner: &Arc<Inner>, authority: &str, name: &DnsName) -> Duration {
+    match lookup(authority, name).await {
+        Some(endpoints) => {
+            inner.engine.lock().resolved(authority, &endpoints);
+            inner.endpoints_changed();
+            name.refresh
+        }
+        None => AFTER_FAILURE.min(name.refresh),
+    }
+}
+
+/// The endpoints behind a name. `None` if it cannot be resolved, which is logged.
+pub async fn lookup(authority: &str, name: &DnsName) -> Option<Vec<Endpoint>> {
     let answer = timeout(LOOKUP_TIMEOUT, lookup_host((name.host.as_str(), name.port))).await;
     let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match answer {
@@ -78,17 +91,12 @@ async fn lookup(inner: &Arc<Inner>, authority: &str, name: &DnsName) -> Duration
             addresses.dedup();
             addresses.truncate(MOST_ADDRESSES);
             debug!(authority, addresses = addresses.len(), "name resolved");
-            let endpoints: Vec<Endpoint> = addresses
-                .into_iter()
-                .map(|address| Endpoint::new(address, address.to_string()))
-                .collect();
-            inner.engine.lock().resolved(authority, &endpoints);
-            inner.endpoints_changed();
-            name.refresh
+            let endpoint = |address: SocketAddr| Endpoint::new(address, address.to_string());
+            Some(addresses.into_iter().map(endpoint).collect())
         }
         Err(error) => {
             warn!(authority, host = name.host, %error, "cannot resolve a name");
-            AFTER_FAILURE.min(name.refresh)
+            None
         }
     }
 }

@@ -12,6 +12,7 @@
 mod args;
 mod health;
 mod metrics;
+mod names;
 mod plane;
 mod run;
 mod sidecar;

@@ -21,6 +21,7 @@ mod life;
 mod link;
 mod log;
 mod pool;
+mod probe;
 mod request;
 mod response;
 mod stats;

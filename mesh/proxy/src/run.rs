@@ -62,7 +62,7 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     let bundle = TrustBundle::from_file(&args.trust_bundle)
         .with_context(|| format!("cannot use trust bundle {}", args.trust_bundle.display()))?;
     let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone());
-    let outbound = Outbound::open(outbound, args.app)?;
+    let outbound = Outbound::open(outbound, args.app, args.locality.clone())?;
     let identity = tokio::select! {
         enrolled = complaining(enrolment.enrol()) => {
             enrolled.context("the control plane gives no identity")?
@@ -158,7 +158,7 @@ async fn with_identity(
         readiness.set(false);
     };
     tokio::select! {
-        () = sidecar.run(Some(control), drained, grace) => {}
+        ran = sidecar.run(Some(control), drained, grace) => ran?,
         result = announced => result?,
     }
     drop(ads_guard);

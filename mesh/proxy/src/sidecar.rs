@@ -12,12 +12,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 use weft_channel::registration::{self, Registration};
 use weft_identity::Identity;
-use weft_model::dataplane::Snapshot;
+use weft_model::dataplane::{Locality, Snapshot};
+use weft_policy::Options;
 use weft_runtime::metrics::Metrics;
 
 use crate::{
     health,
     metrics::PlaneCollector,
+    names,
     plane::{Command, Plane, Side},
 };
 
@@ -88,7 +90,7 @@ impl Sidecar {
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
-        let outbound = Outbound::open(listeners.outbound, workload.app)?;
+        let outbound = Outbound::open(listeners.outbound, workload.app, Locality::default())?;
         outbound.into_sidecar(workload, listeners.inbound, identity, snapshots, metrics)
     }
 
@@ -117,12 +119,15 @@ impl Sidecar {
     /// notice, says GOAWAY inbound and finishes what is open, then the same outbound, where the
     /// workload's last calls may still be under way. `control` is where the workload is registered;
     /// without it, it is not.
+    ///
+    /// # Errors
+    /// If the data plane ends by itself, which only a bug or the system can make it do.
     pub async fn run(
         self,
         control: Option<tonic::transport::Channel>,
         shutdown: impl Future<Output = ()>,
         grace: Grace,
-    ) {
+    ) -> anyhow::Result<()> {
         let configured = self.configured();
         let (serving_now, serving) = watch::channel(false);
         let leave = CancellationToken::new();
@@ -147,6 +152,8 @@ impl Sidecar {
             }
         });
         let health = tokio::spawn(health::watch_workload(self.workload.app, serving_now));
+        let names = names::keep(self.snapshots.clone(), Arc::clone(&self.plane));
+        let names = tokio::spawn(names);
         let follow = tokio::spawn(follow(self.snapshots, Arc::clone(&self.plane)));
         self.plane
             .tell(Command::Listen(Side::Inbound, self.inbound));
@@ -159,7 +166,13 @@ impl Sidecar {
             "sidecar serves"
         );
 
-        shutdown.await;
+        tokio::select! {
+            () = shutdown => {}
+            () = self.plane.ended() => {
+                health.abort();
+                anyhow::bail!("the data plane has ended, see the log");
+            }
+        }
         let end = Instant::now() + grace.total;
         leave.cancel();
         let _ = timeout_at(end, left).await;
@@ -168,9 +181,11 @@ impl Sidecar {
         drain(&self.plane, Side::Outbound, end).await;
         health.abort();
         follow.abort();
+        names.abort();
         tasks.close();
         let _ = timeout_at(end, tasks.wait()).await;
         info!(instance = self.workload.instance, "sidecar drained");
+        Ok(())
     }
 }
 
@@ -182,9 +197,17 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn open(listener: TcpListener, app: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        listener: TcpListener,
+        app: SocketAddr,
+        locality: Locality,
+    ) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
-        let plane = Plane::start(app).context("cannot start the data plane")?;
+        let options = Options {
+            locality,
+            process: rand::random(),
+        };
+        let plane = Plane::start(app, &options).context("cannot start the data plane")?;
         plane.tell(Command::Listen(Side::Outbound, listener.into_std()?));
         Ok(Self {
             plane: Arc::new(plane),

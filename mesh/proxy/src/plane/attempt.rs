@@ -160,6 +160,7 @@ impl Core {
         let left = match &exchange.policy {
             Policy::Outbound(call) => call.deadline.remaining(self.now),
             Policy::Inbound(admission) => admission.deadline.remaining(self.now),
+            Policy::Probe(probe) => Some(probe.timeout),
             Policy::None => None,
         };
         head::set_timeout(&mut exchange.head, left);

@@ -9,9 +9,10 @@ use std::{
 };
 
 use mio::{Poll, Waker};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use weft_identity::Identity;
 use weft_model::dataplane::Snapshot;
+use weft_policy::Options;
 
 use super::{
     core::Core,
@@ -46,6 +47,7 @@ pub(crate) struct Plane {
     commands: mpsc::Sender<Command>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    ended: watch::Receiver<()>,
 }
 
 impl Plane {
@@ -53,16 +55,19 @@ impl Plane {
     ///
     /// # Errors
     /// If the system has no more file descriptors or threads.
-    pub(crate) fn start(app: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(app: SocketAddr, options: &Options) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), waker_token())?;
         let (commands, obeyed) = mpsc::channel();
-        let core = Core::new(poll.registry().try_clone()?, app);
+        let core = Core::new(poll.registry().try_clone()?, app, options);
         let turns = Turns::new(poll, core, obeyed);
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        // Dropped with the thread, however that ends.
+        let (alive, ended) = watch::channel(());
         let thread = std::thread::Builder::new()
             .name("data-plane".to_owned())
             .spawn(move || {
+                let _alive = alive;
                 let run = || turns.run();
                 if let Err(error) = tracing::dispatcher::with_default(&dispatch, run) {
                     tracing::error!(%error, "the data plane cannot wait for connections");
@@ -72,7 +77,14 @@ impl Plane {
             commands,
             waker,
             thread: Some(thread),
+            ended,
         })
+    }
+
+    /// Waits until the thread has ended, which it does not by itself.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
     }
 
     /// Tells the thread something. It is obeyed in the thread's next turn.

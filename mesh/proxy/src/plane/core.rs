@@ -7,7 +7,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::oneshot;
 use weft_http2::{Connection, ErrorCode, Event, Handler};
 use weft_identity::Identity;
-use weft_policy::{Engine, Failure, InboundEngine, retry::RetryMarks};
+use weft_policy::{Engine, Failure, InboundEngine, Options, retry::RetryMarks};
 
 use super::{
     arena::{Arena, Key},
@@ -61,7 +61,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(registry: Registry, app: SocketAddr) -> Self {
+    pub(crate) fn new(registry: Registry, app: SocketAddr, options: &Options) -> Self {
         let now = Instant::now();
         Self {
             now,
@@ -70,8 +70,8 @@ impl Core {
             links: Links::default(),
             exchanges: Arena::default(),
             wheel: Wheel::new(now),
-            engine: Engine::default(),
-            inbound: InboundEngine::default(),
+            engine: Engine::new(options.clone()),
+            inbound: InboundEngine::new(options),
             marks: RetryMarks::default(),
             pools: Pools::default(),
             copies: 0,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use weft_http2::{HeaderBlock, Name, StreamId};
-use weft_policy::{Admission, Attempt as Picked, Call, Slot};
+use weft_policy::{Admission, Attempt as Picked, Call, Probe, Slot};
 use weft_runtime::trace::calls::CallSpan;
 
 use super::{
@@ -109,6 +109,8 @@ pub(crate) enum Policy {
     None,
     Outbound(Box<Call>),
     Inbound(Box<Admission>),
+    /// It is a probe of ours.
+    Probe(Box<Probe>),
 }
 
 /// One call on its way through.

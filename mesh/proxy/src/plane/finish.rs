@@ -70,7 +70,7 @@ impl Exchange {
         match &self.policy {
             Policy::Outbound(call) => Cow::Borrowed(&call.record),
             Policy::Inbound(admission) => Cow::Borrowed(&admission.record),
-            Policy::None => {
+            Policy::Probe(_) | Policy::None => {
                 let text = |name| head::text(&self.head, name).unwrap_or_default().into();
                 Cow::Owned(DecisionRecord {
                     target: text(weft_http2::Name::Authority),
@@ -175,7 +175,9 @@ impl Core {
             self.wheel.cancel(std::mem::replace(timer, TimerKey::NONE));
         }
         let took = self.now.saturating_duration_since(exchange.started);
-        self.stats.ended(exchange.row, end.status, took);
+        if !matches!(exchange.policy, Policy::Probe(_)) {
+            self.stats.ended(exchange.row, end.status, took);
+        }
         if let Some(mut span) = exchange.span.take() {
             let record = exchange.record();
             if let Some(caller) = &record.caller {
@@ -218,11 +220,21 @@ impl Core {
                 self.inbound.finished(admission, end.status, self.now);
                 log::inbound(&admission.record, end, took);
             }
+            Policy::Probe(_) => {
+                let policy = std::mem::take(&mut exchange.policy);
+                let answer = std::mem::take(&mut exchange.answer);
+                if let Policy::Probe(probe) = policy {
+                    self.probed(&probe, answer.after(0), end);
+                }
+            }
             Policy::None if exchange.side == Side::Outbound => {
                 log::never_admitted(exchange.record().as_ref(), end);
             }
             Policy::None => {}
         }
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
         let (down, stream) = (exchange.down, exchange.down_stream);
         let ended = exchange.request_ended;
         let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);

@@ -286,6 +286,7 @@ impl Core {
 
     /// Looks at what time has done to connections.
     pub(crate) fn tick(&mut self) {
+        self.probe();
         for key in self.links.arena.keys() {
             if let Some(ended) = self.age(key) {
                 self.doomed.push((key, ended));

@@ -91,7 +91,7 @@ impl Core {
                     answer::rate_limit(block, status);
                 }
             }
-            Policy::None => {}
+            Policy::Probe(_) | Policy::None => {}
         }
         if end_stream {
             self.tell_spent(key, block);
@@ -125,6 +125,9 @@ impl Core {
         };
         if exchange.is_copy() {
             current.ignore(stream, bytes.len());
+            if exchange.answer.end() + bytes.len() <= PROBE_ANSWER_BYTES {
+                exchange.answer.push(bytes);
+            }
             if end_stream {
                 self.finish(current, key, &End::answered(code::UNKNOWN));
             }
@@ -209,7 +212,7 @@ impl Core {
             return;
         };
         let (down, stream) = (exchange.down, exchange.down_stream);
-        if exchange.answer.kept() > 0 {
+        if exchange.answer.kept() > 0 && !exchange.is_copy() {
             let start = exchange.answer.end() - exchange.answer.kept();
             let bytes = exchange.answer.after(start);
             let Some(h2) = self.links.h2(current, down) else {
@@ -257,6 +260,9 @@ impl Core {
         }
     }
 }
+
+/// What is kept of an answer that nobody waits for: enough for that of a probe.
+const PROBE_ANSWER_BYTES: usize = 64;
 
 /// What an answer's header means.
 fn classify(side: Side, block: &HeaderBlock, end_stream: bool) -> Outcome {

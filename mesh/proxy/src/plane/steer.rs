@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::oneshot;
 use weft_identity::Identity;
-use weft_model::dataplane::{Inbound, Snapshot};
+use weft_model::dataplane::{Endpoint, Inbound, Snapshot};
 use weft_policy::{Failure, Reason, authorize};
 
 use super::{
@@ -52,6 +52,12 @@ impl Core {
             })
             .collect();
         self.keep_pools(&wanted);
+        self.wake_held();
+    }
+
+    /// A name that this process resolves has these endpoints now.
+    pub(crate) fn resolved(&mut self, authority: &str, endpoints: &[Endpoint]) {
+        self.engine.resolved(authority, endpoints);
         self.wake_held();
     }
 

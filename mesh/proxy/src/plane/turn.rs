@@ -98,7 +98,9 @@ impl Turns {
         if !self.unread.is_empty() {
             return Some(Duration::ZERO);
         }
-        let tick = (self.core.links.arena.len() > 0).then_some(self.next_tick);
+        let has_links = self.core.links.arena.len() > 0;
+        let wants_ticks = has_links || self.core.engine.next_probe_at(self.core.now).is_some();
+        let tick = wants_ticks.then_some(self.next_tick);
         let next = [tick, self.core.wheel.next()].into_iter().flatten().min()?;
         // A timer that is due within the millisecond would else be polled for without waiting.
         let wait = next.saturating_duration_since(Instant::now());

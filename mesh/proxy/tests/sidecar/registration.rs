@@ -172,5 +172,9 @@ async fn sidecar(
         ..Grace::default()
     };
     let running = sidecar.run(Some(control), shutdown.clone().cancelled_owned(), grace);
-    (address, shutdown, tokio::spawn(running))
+    (
+        address,
+        shutdown,
+        tokio::spawn(async { running.await.unwrap() }),
+    )
 }

@@ -149,7 +149,10 @@ impl Mesh {
             metrics,
             snapshots,
             shutdown,
-            task: tokio::spawn(sidecar.run(None, cancelled, Grace::default())),
+            task: tokio::spawn(async {
+                let ran = sidecar.run(None, cancelled, Grace::default()).await;
+                ran.unwrap();
+            }),
         }
     }
 
