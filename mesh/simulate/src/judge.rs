@@ -1,7 +1,9 @@
 //! Whether what happened is what was expected, and in words if it is not.
 
+mod calls;
 mod check;
 mod measure;
+mod totals;
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
 //! From the text of a policy test to its cases, collecting every problem as the mesh file's reader does.
 
+mod behaviour;
 mod call;
 mod endpoint;
 mod expect;
+mod outcome;
 mod value;
 
 use std::{
@@ -15,12 +17,12 @@ use std::{
 use prost_reflect::DescriptorPool;
 use weft_model::{
     Mesh, Problem, Problems, Source, Span,
-    yaml::{self, Decoder, Node, Value},
+    yaml::{self, Decoder, Node, Value, nearest},
 };
 
 use crate::{
     contract, fragment,
-    spec::{Case, EndpointSpec, Suite},
+    spec::{Case, Check, EndpointSpec, Suite},
 };
 
 /// How other files are read: the mesh file that a policy test names.
@@ -226,6 +228,10 @@ impl Reader<'_> {
             endpoints.entry(service.clone()).or_insert_with(specs);
         }
         self.check_names(&endpoints, span);
+        let own = calls.iter().flat_map(|call| &call.expect);
+        for (span, check) in expect.iter().chain(own).flat_map(|expect| &expect.checks) {
+            self.check_meant(&endpoints, check, *span);
+        }
         let asks = !expect.is_empty() || calls.iter().any(|call| !call.expect.is_empty());
         if !asks && !is_broken {
             let problem = Problem::new("missing-key", span, "the case expects nothing");
@@ -239,6 +245,26 @@ impl Reader<'_> {
             calls,
             expect,
         })
+    }
+
+    /// An expectation about nobody would hold whatever happens.
+    fn check_meant(&mut self, endpoints: &Endpoints, check: &Check, span: Span) {
+        let specs = endpoints.values().flatten();
+        let known: Vec<_> = specs
+            .map(|spec| spec.name.as_str())
+            .chain(self.mesh.services.keys().map(String::as_str))
+            .collect();
+        for name in check.names() {
+            if !known.contains(&name) {
+                let message = format!("there is no endpoint or service `{name}` in this case");
+                let problem = Problem::new("unknown-name", span, message);
+                self.decoder
+                    .report(match nearest(name, known.iter().copied()) {
+                        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                        None => problem.hint(format!("there are {}", known.join(", "))),
+                    });
+            }
+        }
     }
 
     /// Expectations speak of endpoints by their names alone.

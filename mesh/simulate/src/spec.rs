@@ -196,6 +196,27 @@ pub(crate) struct Ejected {
     pub times: Option<Vec<(Amount, Amount)>>,
 }
 
+impl Check {
+    /// The endpoints and services it speaks of.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Share(named)
+            | Self::Received(named)
+            | Self::Copies(named)
+            | Self::Cancelled(named)
+            | Self::Amplification(named)
+            | Self::Peak(named)
+            | Self::Connections(named) => {
+                let names = named.iter().map(|(name, _)| name.as_str());
+                names.filter(|name| !name.is_empty()).collect()
+            }
+            Self::Endpoints(names) => names.iter().flatten().map(String::as_str).collect(),
+            Self::Ejected(ejected) => ejected.iter().map(|e| e.endpoint.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// A text about one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fact {

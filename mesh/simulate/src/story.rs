@@ -21,6 +21,26 @@ pub(crate) struct Story {
     pub is_endless: bool,
 }
 
+impl Story {
+    /// The most requests an endpoint had at once; without a name, any of them.
+    pub fn peak(&self, name: &str) -> f64 {
+        most(&self.peaks, name)
+    }
+
+    pub fn most_connections(&self, name: &str) -> f64 {
+        most(&self.connections, name)
+    }
+}
+
+fn most(counts: &BTreeMap<String, u32>, name: &str) -> f64 {
+    let meant = counts
+        .iter()
+        .filter(|(known, _)| name.is_empty() || *known == name);
+    meant
+        .map(|(_, count)| f64::from(*count))
+        .fold(0.0, f64::max)
+}
+
 /// A line of the timeline.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -63,6 +83,14 @@ impl CallStory {
             response_headers: Vec::new(),
             end: None,
         }
+    }
+
+    pub fn code(&self) -> Option<i32> {
+        self.end.as_ref().map(|end| end.code)
+    }
+
+    pub fn reason(&self) -> Option<&str> {
+        self.end.as_ref().map(|end| end.reason.as_str())
     }
 }
 

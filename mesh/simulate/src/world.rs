@@ -4,6 +4,7 @@
 //! [`call`], [`attempt`] and [`outbound`]; connections and circuit breaker places in [`connect`]; health checks and names in
 //! [`watch`]; what happens at a workload, its sidecar's inbound engine first, in [`workload`]. No decision is made here.
 
+mod arrival;
 mod attempt;
 mod call;
 mod connect;

@@ -56,6 +56,12 @@ impl<'a> Scope<'a> {
         attempts.into_iter()
     }
 
+    pub fn starts_of(&self, call: &CallStory) -> Vec<Duration> {
+        self.attempts_of(call)
+            .map(|attempt| attempt.started)
+            .collect()
+    }
+
     pub fn calls_where(&self, is_meant: impl Fn(&CallStory) -> bool) -> usize {
         self.calls.iter().filter(|call| is_meant(call)).count()
     }
