@@ -63,8 +63,9 @@ pub use crate::{
     record::{DecisionId, DecisionRecord, Failure, Reason},
 };
 
-/// How many bytes of a request are kept for a retry. A longer request is sent once.
-pub const REPLAY_LIMIT_BYTES: usize = 256 * 1024;
+/// How many bytes of a request are kept for a retry, as many as Linkerd keeps. A longer request is
+/// sent once.
+pub const REPLAY_LIMIT_BYTES: usize = 64 * 1024;
 
 /// How long a call is held back while no endpoint can take it: none is registered, or each one refused
 /// the connection or answered that the request never reached its workload. Restarts and rolling
