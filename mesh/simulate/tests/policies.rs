@@ -49,6 +49,29 @@ fn every_case_passes() {
     assert!(count >= 60, "only {count} cases");
 }
 
+#[test]
+fn the_examples_of_the_description_pass() {
+    let name = folder()
+        .join("README.policytest.yaml")
+        .display()
+        .to_string();
+    let text = read(&folder().join("README.md"));
+    let examples = text.split("```yaml\n").skip(1);
+    let examples: Vec<_> = examples
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let load = |path: &Path| fs::read_to_string(path);
+        let suite = Suite::parse(example, &name, contracts::pool(), &load);
+        let suite = suite.unwrap_or_else(|problems| panic!("{problems}"));
+        for case in &suite.cases {
+            let outcome = suite.run(case, false);
+            assert!(outcome.mismatches.is_empty(), "{outcome:#?}");
+        }
+    }
+}
+
 /// Numbers that make no difference; all others must.
 const NO_DIFFERENCE: [(&str, &str); 1] = [
     // The shop's longest wait. Three attempts wait 25 and 50 ms and never get there, but gRPC wants it.
