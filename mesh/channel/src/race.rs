@@ -73,7 +73,7 @@ pub(crate) async fn race(ending: &mut Ending, head: &request::Parts) -> Result<A
         }
         tokio::select! {
             Some(ended) = under_way.next() => {
-                pick_at = match settle(ending, ended, under_way.is_empty()) {
+                pick_at = match settle(ending, ended) {
                     Step::Forward(arrived) => return Ok(*arrived),
                     Step::PickAt(at) => PickAt::Time(at),
                     Step::Await => hedge_at(ending),
@@ -190,7 +190,7 @@ enum Step {
     Fail(Failure),
 }
 
-fn settle(ending: &mut Ending, ended: Ended, is_last: bool) -> Step {
+fn settle(ending: &mut Ending, ended: Ended) -> Step {
     let Ended {
         answer: Answer { outcome, response },
         mut in_flight,
@@ -199,15 +199,6 @@ fn settle(ending: &mut Ending, ended: Ended, is_last: bool) -> Step {
     if response.is_none() && ending.replay.has_failed() {
         let failure = Failure::new(Reason::Cancelled, "the caller's request broke off");
         return Step::Fail(failure);
-    }
-    if let Outcome::Broken(failure) = &outcome
-        && failure.reason == Reason::CircuitBreakerOpen
-    {
-        // Nothing was sent, and trying again would only queue elsewhere.
-        return match is_last {
-            true => Step::Fail(failure.clone()),
-            false => Step::Await,
-        };
     }
     let end = AttemptEnd {
         is_replayable: ending.replay.is_replayable(),
