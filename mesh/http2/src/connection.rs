@@ -5,7 +5,9 @@ mod control;
 mod data;
 mod guard;
 mod headers;
+mod message;
 mod output;
+mod reader;
 mod receive;
 mod send;
 mod streams;
@@ -16,7 +18,7 @@ use std::time::Instant;
 use self::{
     guard::Guard,
     output::Output,
-    receive::Reader,
+    reader::Reader,
     streams::{Past, Stream, Streams},
     time::Timers,
 };

@@ -4,14 +4,16 @@
 
 mod decoder;
 mod encoder;
+mod error;
 mod fields;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use decoder::WAY_TOO_LARGE;
-pub use decoder::{Decoder, Error, Outcome};
+pub use decoder::{Decoder, Outcome};
 pub use encoder::Encoder;
+pub use error::Error;
 
 /// The size of a dynamic table before SETTINGS say otherwise, and the largest here.
 pub const TABLE_BYTES: usize = 4_096;

@@ -73,6 +73,10 @@ pub struct Limits {
     /// Output that is not written yet, beyond which [`Connection::send_data`](crate::Connection::send_data)
     /// takes nothing. 256 KiB: a few socket buffers.
     pub output_bytes: usize,
+    /// Output that is not written yet, at which a new request ends the connection, and no stream is opened
+    /// on a client: the peer makes us answer and does not read. 2 MiB: what is sent beside payload, for
+    /// 100 streams of the largest header lists that gRPC accepts.
+    pub unread_output_bytes: usize,
     /// How long the peer may take for preface and first SETTINGS. 5 s.
     pub preface_timeout: Duration,
     /// How long the peer may take to acknowledge our SETTINGS. 10 s.
@@ -96,6 +100,7 @@ impl Default for Limits {
             ignored_frames: 1_000,
             continuation_frames: 16,
             output_bytes: 256 * 1024,
+            unread_output_bytes: 2 * 1024 * 1024,
             preface_timeout: Duration::from_secs(5),
             settings_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),

@@ -2,7 +2,8 @@
 
 use super::{
     Connection,
-    receive::{Stage, protocol_error},
+    reader::Stage,
+    receive::protocol_error,
     streams::{Past, Side},
 };
 use crate::{

@@ -21,6 +21,7 @@ pub(super) struct Guard {
     window_updates: Budget,
     ignored_frames: Budget,
     pending_answers: u32,
+    unread_output: usize,
 }
 
 fn calm(allowed: bool, reason: &'static str) -> Result<(), ConnectionError> {
@@ -42,6 +43,7 @@ impl Guard {
             window_updates: Budget::new(limits.window_updates, 100, now),
             ignored_frames: Budget::new(limits.ignored_frames, 10, now),
             pending_answers: limits.pending_answers,
+            unread_output: limits.unread_output_bytes,
         }
     }
 
@@ -70,6 +72,11 @@ impl Guard {
         calm(pending <= self.pending_answers, "too_many_pending_answers")
     }
 
+    /// A request came while so much of our output is not written.
+    pub fn unread_output(&self, bytes: usize) -> Result<(), ConnectionError> {
+        calm(bytes <= self.unread_output, "too_much_unread_output")
+    }
+
     /// DATA with this payload.
     pub fn data(&mut self, bytes: u32, end: bool, now: Instant) -> Result<(), ConnectionError> {
         self.control_frames.give(1);
@@ -93,6 +100,8 @@ impl Guard {
     pub fn message(&mut self) {
         self.control_frames.give(1);
         self.ignored_frames.give(10);
+        // Some widen the window of each stream they open.
+        self.window_updates.give(2);
     }
 
     /// Both halves of a stream ended as they should.

@@ -26,6 +26,7 @@ impl<T: Copy> Connection<T> {
             || self.going_away.is_some()
             || self.peer_going_away
             || self.error.is_some()
+            || self.output.len() > self.limits.unread_output_bytes
             || self.next_id > StreamId::MAX.0;
         if over {
             return 0;

@@ -1,7 +1,5 @@
-use std::fmt;
-
 use super::{
-    TABLE_BYTES,
+    Error, TABLE_BYTES,
     fields::{self, STATIC},
     table::{Table, field_size},
 };
@@ -13,44 +11,6 @@ use crate::{
 
 /// A list may be this many times too large and only its stream suffers. Beyond, the connection does.
 pub(crate) const WAY_TOO_LARGE: usize = 4;
-
-/// Why a header block ends its connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Error {
-    /// It ends within a field.
-    Truncated,
-    /// An integer of more than 28 bits.
-    IntegerOverflow,
-    /// No entry has this index.
-    InvalidIndex,
-    /// A string is not Huffman code.
-    InvalidHuffman,
-    /// A size update behind a field, or above the limit.
-    InvalidSizeUpdate,
-    /// The list is more than four times as large as allowed; the rest was not decoded.
-    WayTooLarge,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason())
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl Error {
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Self::Truncated => "header block ends within a field",
-            Self::IntegerOverflow => "integer in header block is too large",
-            Self::InvalidIndex => "no header table entry has this index",
-            Self::InvalidHuffman => "invalid huffman code in header block",
-            Self::InvalidSizeUpdate => "invalid header table size update",
-            Self::WayTooLarge => "header_list_way_too_large",
-        }
-    }
-}
 
 /// What became of a header block.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

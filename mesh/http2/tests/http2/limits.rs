@@ -472,3 +472,37 @@ fn keepalive_asks_a_silent_peer_and_closes_if_it_stays_silent() {
         "keepalive_timeout",
     );
 }
+
+#[test]
+fn requests_whose_answers_are_not_read_end_the_connection() {
+    let mut side = Side::server();
+    let mut answer = block(&[(":status", "200"), ("grpc-status", "12")]);
+    answer.push_by_name(b"x-large", &[b'x'; 5_000]);
+    let failed = (0..10_000).find_map(|number| {
+        let result = side.receive(&request(id(number), true));
+        for stream in std::mem::take(&mut side.ids) {
+            side.connection.send_headers(stream, &answer, true);
+        }
+        result.err()
+    });
+    assert_eq!(failed.unwrap().reason, "too_much_unread_output");
+    assert!(side.connection.output().len() < 2_200_000);
+}
+
+#[test]
+fn no_stream_is_opened_to_a_peer_that_does_not_read() {
+    let mut side = Side::client();
+    let mut large = block(&REQUEST);
+    large.push_by_name(b"x-large", &[b'x'; 5_000]);
+    for token in 0..10_000 {
+        let Some(stream) = side.connection.open(token) else {
+            assert!(side.connection.output().len() < 2_200_000);
+            side.take_output();
+            assert!(side.connection.capacity_for_streams() > 0);
+            return;
+        };
+        side.connection.send_headers(stream, &large, true);
+        side.connection.release(stream);
+    }
+    panic!("all were opened");
+}
