@@ -5,6 +5,7 @@
 //! a method behave, [`route`] where calls go, [`endpoint`] where a service is, [`resilience`] how
 //! endpoints are chosen and protected, [`inbound`] who may call a workload and how much.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 mod endpoint;
@@ -29,7 +30,7 @@ pub use route::{
 };
 
 /// Everything one data plane holds at one instant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The targets that can be called, by authority (`payments:7070`).
     pub targets: BTreeMap<String, Target>,
@@ -38,7 +39,8 @@ pub struct Snapshot {
 }
 
 /// One service as its callers see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Target {
     /// The name callers dial, with port: `payments:7070`.
     pub authority: String,

@@ -5,7 +5,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use prost::{Message, Name};
 use prost_types::{Any, value::Kind};
-use weft_model::dataplane::{Endpoint, Inbound, MethodRule, OutlierDetection, RetryThrottling};
+use weft_model::dataplane::{
+    Endpoint, Inbound, MethodRule, OutlierDetection, RetryThrottling, RouteRule, Target,
+};
 
 use crate::{
     encode::METADATA,
@@ -15,6 +17,7 @@ use crate::{
         },
         endpoint::v3::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier},
     },
+    whole,
 };
 
 mod cluster;
@@ -92,6 +95,8 @@ pub struct Routes {
     pub cluster: String,
     /// What applies to which method, most specific first.
     pub methods: Vec<MethodRule>,
+    /// The rules of the mesh file's routes.
+    pub routes: Vec<RouteRule>,
 }
 
 /// A group of equal endpoints.
@@ -107,6 +112,8 @@ pub struct Cluster {
     pub retry_throttling: Option<RetryThrottling>,
     /// Passive health.
     pub outlier_detection: Option<OutlierDetection>,
+    /// The target's settings, where the control plane is one of ours.
+    pub target: Option<Box<Target>>,
 }
 
 /// Where a cluster's endpoints are.
@@ -159,6 +166,12 @@ fn lb_endpoint(endpoint: &LbEndpoint) -> Result<Option<Endpoint>, Invalid> {
     };
     let address = found.address.as_ref();
     let address = socket_address(address).map_err(|e| e.within("endpoint.address"))?;
+    if let Some(whole) = whole::take::<Endpoint>(endpoint.metadata.as_ref(), "endpoint")? {
+        if whole.address != address {
+            return Err(Invalid::new("metadata", "it is another endpoint's"));
+        }
+        return Ok(Some(whole));
+    }
     let read = Endpoint::new(address, found.hostname.clone());
     let serves = matches!(
         endpoint.health_status(),

@@ -45,6 +45,7 @@ use crate::{
         },
     },
     resources::any,
+    whole,
 };
 
 mod endpoints;
@@ -95,10 +96,18 @@ pub fn routes(target: &Target) -> Any {
                 .iter()
                 .map(|rule| route(rule, &target.authority))
                 .collect(),
+            metadata: Some(routes_metadata(target)),
             ..Default::default()
         }],
         ..Default::default()
     })
+}
+
+fn routes_metadata(target: &Target) -> Metadata {
+    let mut facts = Metadata::default();
+    whole::put(&mut facts, "methods", &target.methods);
+    whole::put(&mut facts, "routes", &target.routes);
+    facts
 }
 
 fn route(rule: &MethodRule, cluster: &str) -> Route {
@@ -175,14 +184,28 @@ pub fn cluster(target: &Target) -> Any {
             ))),
         }),
         outlier_detection: target.outlier_detection.as_ref().map(outlier_detection),
-        metadata: target.retry_throttling.as_ref().map(|throttling| {
-            metadata([
-                ("maxTokens", throttling.max_tokens),
-                ("tokenRatioPermille", throttling.token_ratio_permille),
-            ])
-        }),
+        metadata: Some(cluster_metadata(target)),
         ..Default::default()
     })
+}
+
+/// The whole target but for its methods, routes and endpoints, which other resources carry.
+fn cluster_metadata(target: &Target) -> Metadata {
+    let mut facts = match &target.retry_throttling {
+        Some(throttling) => metadata([
+            ("maxTokens", throttling.max_tokens),
+            ("tokenRatioPermille", throttling.token_ratio_permille),
+        ]),
+        None => Metadata::default(),
+    };
+    let rest = Target {
+        methods: Vec::new(),
+        routes: Vec::new(),
+        endpoints: Vec::new(),
+        ..target.clone()
+    };
+    whole::put(&mut facts, "target", &rest);
+    facts
 }
 
 /// Every field is sent: grpc-js fails on some that are unset.

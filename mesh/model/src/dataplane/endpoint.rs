@@ -1,9 +1,10 @@
 //! Where a service is.
 
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 /// One running instance of a target.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The inbound listener of the workload's sidecar.
     pub address: SocketAddr,
@@ -37,7 +38,7 @@ impl Endpoint {
 }
 
 /// Where a workload runs. Empty texts are unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Locality {
     /// `eu-west`
     pub region: String,
@@ -48,7 +49,9 @@ pub struct Locality {
 }
 
 /// What the control plane knows about an endpoint's health.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum HealthStatus {
     /// It takes calls.
     #[default]
@@ -60,7 +63,7 @@ pub enum HealthStatus {
 }
 
 /// Who knows the endpoints of a target.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Discovery {
     /// The control plane: what registered, or what the mesh file lists.
     #[default]
@@ -70,7 +73,7 @@ pub enum Discovery {
 }
 
 /// A name with a port, and how often it is resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsName {
     /// `payments.shop.svc.cluster.local`
     pub host: String,

@@ -1,11 +1,13 @@
 //! Who may call a workload, and how much.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::HeaderMatch;
 
 /// The rules of one workload. Deny rules are asked first; what no allow rule matches is denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Inbound {
     /// The workload's service.
     pub service: String,
@@ -24,7 +26,8 @@ pub struct Inbound {
 }
 
 /// One caller rule, gRFC A43.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AuthzRule {
     /// Shown in logs and error details.
     pub name: String,
@@ -37,7 +40,7 @@ pub struct AuthzRule {
 }
 
 /// A local rate limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
     /// Shown in logs and error details.
     pub name: String,
@@ -53,7 +56,7 @@ pub struct RateLimit {
 
 /// Whose calls share a bucket. Buckets of keys that were not seen for long are forgotten; their number
 /// is bounded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RateLimitKey {
     /// All together.
     #[default]
@@ -67,7 +70,7 @@ pub enum RateLimitKey {
 }
 
 /// Envoy's `token_bucket`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenBucket {
     /// What fits, and what it begins with.
     pub max_tokens: u32,
@@ -78,7 +81,7 @@ pub struct TokenBucket {
 }
 
 /// Limits the calls under way to what the workload carries without queueing, measured by latency.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdaptiveConcurrency {
     /// Never fewer at once. Default 4.
     pub min_concurrency: u32,
@@ -96,7 +99,9 @@ impl Default for AdaptiveConcurrency {
 }
 
 /// How much a call matters, as Google's SRE book grades it. Under overload the least is shed first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub enum Criticality {
     /// Nobody is hurt if it fails for hours.
     Sheddable,

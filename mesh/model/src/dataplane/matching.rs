@@ -1,7 +1,8 @@
 //! What a rule applies to.
 
+use serde::{Deserialize, Serialize};
 /// A gRPC service config `name`: both empty matches everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MethodMatch {
     /// Fully qualified service, `sockshop.orders.v1.OrderService`.
     pub service: Option<String>,
@@ -29,7 +30,7 @@ impl MethodMatch {
 }
 
 /// A request header and what its value must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderMatch {
     /// Lower case.
     pub name: String,
@@ -38,7 +39,7 @@ pub struct HeaderMatch {
 }
 
 /// How a text must look.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TextMatch {
     /// Exactly so.
     Exact(String),

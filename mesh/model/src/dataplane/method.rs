@@ -1,11 +1,13 @@
 //! How calls of a method behave: gRPC service config.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::MethodMatch;
 
 /// How calls of some methods behave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MethodRule {
     /// Which methods.
     pub matches: MethodMatch,
@@ -21,7 +23,7 @@ pub struct MethodRule {
 }
 
 /// gRFC A6's `retryPolicy`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
     /// The first attempt included, 2 to 5.
     pub max_attempts: u32,
@@ -39,7 +41,7 @@ pub struct RetryPolicy {
 }
 
 /// gRFC A6's `hedgingPolicy`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HedgingPolicy {
     /// The first attempt included, 2 to 5.
     pub max_attempts: u32,
@@ -53,7 +55,7 @@ pub struct HedgingPolicy {
 
 /// gRFC A6's `retryThrottling`: a bucket of tokens; a failure takes one, a success gives `token_ratio`
 /// back; retries and hedges stop while half or fewer of the tokens are left.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryThrottling {
     /// 1 to 1000.
     pub max_tokens: u32,

@@ -1,9 +1,10 @@
 //! How endpoints are chosen, probed, left out and protected.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How an endpoint is chosen for each call.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoadBalancing {
     /// The less loaded of two random endpoints, by requests under way and a peak-sensitive moving
     /// average of the time to response headers.
@@ -37,7 +38,8 @@ pub enum LoadBalancing {
 
 /// Passive health. Ejection lasts the base time, times the number of ejections so far, up to the
 /// longest; every interval an endpoint behaves takes one off that number. Envoy's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct OutlierDetection {
     /// Failures in a row (connect errors, resets, `UNAVAILABLE`) that eject. `None`: not by this.
     pub consecutive_errors: Option<u32>,
@@ -70,7 +72,7 @@ impl Default for OutlierDetection {
 }
 
 /// gRFC A50's `failure_percentage_ejection`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailurePercentage {
     /// A larger share of failures than this ejects, 0 to 100. Default 85.
     pub threshold: u32,
@@ -81,7 +83,7 @@ pub struct FailurePercentage {
 }
 
 /// gRFC A50's `success_rate_ejection`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuccessRate {
     /// Ejected is who lies more than so many thousandths of a standard deviation below the mean of
     /// success rates. Default 1900.
@@ -93,7 +95,8 @@ pub struct SuccessRate {
 }
 
 /// How much may be under way at one target from one proxy. What exceeds it fails at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct CircuitBreakers {
     /// Connections to all endpoints together. Default 1024.
     pub max_connections: u32,
@@ -108,7 +111,7 @@ pub struct CircuitBreakers {
 }
 
 /// Envoy's `retry_budget`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryBudget {
     /// Of the calls under way, 0 to 100. Default 20.
     pub budget_percent: u32,
@@ -133,7 +136,7 @@ impl Default for CircuitBreakers {
 }
 
 /// Active probes of each endpoint by `grpc.health.v1`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
     /// The `service` that is asked for. Empty: the server as a whole.
     pub service_name: String,

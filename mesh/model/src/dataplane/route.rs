@@ -1,11 +1,13 @@
 //! Where calls go: the rules of the Gateway API's `GRPCRoute`.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::{HeaderMatch, MethodMatch};
 
 /// One rule of a route.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RouteRule {
     /// Shown in decision records: the rule's `name`, or its place, `rules[2]`.
     pub name: String,
@@ -24,7 +26,7 @@ pub struct RouteRule {
 }
 
 /// What a request must be: all of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteMatch {
     /// The method.
     pub method: MethodMatch,
@@ -33,7 +35,7 @@ pub struct RouteMatch {
 }
 
 /// A service that takes a share of the calls.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
     /// The target's authority, `catalogue:7070`.
     pub authority: String,
@@ -44,7 +46,7 @@ pub struct Backend {
 }
 
 /// Headers that are set, added and removed, in this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderChanges {
     /// In place of what was there.
     pub set: Vec<(String, String)>,
@@ -55,7 +57,7 @@ pub struct HeaderChanges {
 }
 
 /// Where copies of requests go. Answers to copies are dropped, and failures of theirs are nobody's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mirror {
     /// The weight is not read.
     pub backend: Backend,
@@ -64,7 +66,7 @@ pub struct Mirror {
 }
 
 /// Envoy's `fault`, and failures in a fixed order for tests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// Attempts wait before they are sent.
     pub delay: Option<FaultDelay>,
@@ -73,7 +75,7 @@ pub struct Fault {
 }
 
 /// A wait before an attempt is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultDelay {
     /// How long.
     pub fixed_delay: Duration,
@@ -82,7 +84,7 @@ pub struct FaultDelay {
 }
 
 /// An answer in place of the endpoint's.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultAbort {
     /// gRPC status code.
     pub grpc_status: i32,

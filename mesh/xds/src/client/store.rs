@@ -12,6 +12,8 @@ use crate::{
 };
 
 const MAX_DETAIL_CHARS: usize = 4096;
+/// Envoy's, where the control plane says nothing.
+const DEFAULT_PANIC_THRESHOLD: u32 = 50;
 
 /// One accepted resource, decoded and as it came.
 #[derive(Clone, Debug)]
@@ -204,15 +206,23 @@ impl Store {
         let routes = &self.routes.get(routes)?.value;
         let cluster = &self.clusters.get(&routes.cluster)?.value;
         let endpoints = &self.endpoints.get(&cluster.endpoints)?.value;
+        let settings = match &cluster.target {
+            Some(target) => Target::clone(target),
+            None => Target {
+                retry_throttling: cluster.retry_throttling.clone(),
+                outlier_detection: cluster.outlier_detection.clone(),
+                panic_threshold_percent: DEFAULT_PANIC_THRESHOLD,
+                ..Target::default()
+            },
+        };
         Some(Target {
             authority: authority.to_owned(),
             service: routes.service.clone(),
             identity: cluster.identity.clone(),
             methods: routes.methods.clone(),
-            retry_throttling: cluster.retry_throttling.clone(),
-            outlier_detection: cluster.outlier_detection.clone(),
+            routes: routes.routes.clone(),
             endpoints: endpoints.endpoints.clone(),
-            ..Target::default()
+            ..settings
         })
     }
 

@@ -1,7 +1,7 @@
 //! Clusters.
 
 use prost_types::Any;
-use weft_model::dataplane::{OutlierDetection, RetryThrottling};
+use weft_model::dataplane::{OutlierDetection, RetryThrottling, Target};
 
 use super::{
     Cluster, Invalid, duration, fact, from_this_stream, matcher, named, required, unpack,
@@ -18,6 +18,7 @@ use crate::{
             UpstreamTlsContext, common_tls_context::ValidationContextType,
         },
     },
+    whole,
 };
 
 const DEFAULT_EJECTION: std::time::Duration = std::time::Duration::from_secs(30);
@@ -49,7 +50,18 @@ pub fn cluster(any: &Any) -> Result<Cluster, Invalid> {
         "" => name.clone(),
         other => other.to_owned(),
     };
+    let target: Option<Box<Target>> = whole::take(found.metadata.as_ref(), "target")?;
+    if target
+        .as_ref()
+        .is_some_and(|target| target.identity != identity)
+    {
+        return Err(Invalid::new(
+            "metadata",
+            "its identity is not that of the transport socket",
+        ));
+    }
     Ok(Cluster {
+        target,
         endpoints,
         identity,
         retry_throttling: throttling(&found)?,

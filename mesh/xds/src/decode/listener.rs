@@ -25,6 +25,7 @@ use crate::{
         },
         r#type::matcher::v3::path_matcher,
     },
+    whole,
 };
 
 /// Reads a listener.
@@ -107,7 +108,14 @@ fn inbound(name: &str, found: &wire::Listener) -> Result<Listener, Invalid> {
             "an RBAC filter with action ALLOW is required",
         ));
     }
-    Ok(Listener::Inbound(rules))
+    // The filters say who may call; what limits how much comes besides.
+    match whole::take::<Inbound>(found.metadata.as_ref(), "inbound")? {
+        Some(whole) if whole.service != rules.service => {
+            Err(Invalid::new("metadata", "it is for another service"))
+        }
+        Some(whole) => Ok(Listener::Inbound(whole)),
+        None => Ok(Listener::Inbound(rules)),
+    }
 }
 
 /// The filters that must be obeyed, with their places; the last must be the router (gRFC A39).

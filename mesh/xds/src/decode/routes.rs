@@ -14,6 +14,7 @@ use crate::{
             route_match::PathSpecifier,
         },
     },
+    whole,
 };
 
 /// Envoy retries once unless told otherwise.
@@ -45,7 +46,12 @@ pub fn routes(any: &Any) -> Result<Routes, Invalid> {
         }
         methods.push(rule);
     }
+    let facts = host.metadata.as_ref();
+    if let Some(whole) = whole::take(facts, "methods")? {
+        methods = whole;
+    }
     Ok(Routes {
+        routes: whole::take(facts, "routes")?.unwrap_or_default(),
         name,
         service: named("virtual_hosts[0].name", host.name.clone())?,
         cluster: required("virtual_hosts[0].routes", cluster)?,

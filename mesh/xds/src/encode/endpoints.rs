@@ -1,12 +1,13 @@
 //! Endpoint assignments.
 
 use prost_types::Any;
-use weft_model::dataplane::Endpoint;
+use weft_model::dataplane::{self, Endpoint};
 
 use crate::{
     proto::envoy::config::{
         core::v3::{
-            Address, HealthStatus, Locality, SocketAddress, address, socket_address::PortSpecifier,
+            Address, HealthStatus, Locality, Metadata, SocketAddress, address,
+            socket_address::PortSpecifier,
         },
         endpoint::v3::{
             self as endpoint_v3, ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints,
@@ -14,6 +15,7 @@ use crate::{
         },
     },
     resources::any,
+    whole,
 };
 
 /// Where the target of `authority` listens now.
@@ -35,15 +37,21 @@ pub fn endpoints(authority: &str, endpoints: &[Endpoint]) -> Any {
 }
 
 fn endpoint(endpoint: &Endpoint) -> LbEndpoint {
+    let mut facts = Metadata::default();
+    whole::put(&mut facts, "endpoint", endpoint);
     LbEndpoint {
         host_identifier: Some(HostIdentifier::Endpoint(endpoint_v3::Endpoint {
             address: Some(address(endpoint.address)),
             hostname: endpoint.instance.clone(),
             ..Default::default()
         })),
-        health_status: HealthStatus::Healthy as i32,
-        load_balancing_weight: Some(1),
-        ..Default::default()
+        health_status: match endpoint.health {
+            dataplane::HealthStatus::Healthy => HealthStatus::Healthy,
+            dataplane::HealthStatus::Draining => HealthStatus::Draining,
+            dataplane::HealthStatus::Unhealthy => HealthStatus::Unhealthy,
+        } as i32,
+        load_balancing_weight: Some(endpoint.weight),
+        metadata: Some(facts),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{TLS_SOCKET, endpoints::address, filter, router, tls};
 use crate::{
     proto::envoy::{
         config::{
-            core::v3::{TrafficDirection, TransportSocket, transport_socket},
+            core::v3::{Metadata, TrafficDirection, TransportSocket, transport_socket},
             listener::v3::{Filter, FilterChain, Listener, filter as network_filter},
             rbac::v3::{
                 Permission, Policy, Principal, Rbac as Rules, permission, principal,
@@ -29,6 +29,7 @@ use crate::{
         },
     },
     resources::any,
+    whole,
 };
 
 pub(crate) const NAME_PREFIX: &str = "inbound/";
@@ -57,8 +58,11 @@ pub fn inbound_listener(inbound: &Inbound) -> Any {
         ],
         ..Default::default()
     };
+    let mut facts = Metadata::default();
+    whole::put(&mut facts, "inbound", inbound);
     any(&Listener {
         name: inbound_name(&inbound.service),
+        metadata: Some(facts),
         address: Some(address(INBOUND)),
         traffic_direction: TrafficDirection::Inbound as i32,
         filter_chains: vec![FilterChain {
@@ -101,6 +105,8 @@ fn to_the_workload(service: &str) -> RouteConfiguration {
 fn rbac(action: RbacAction, rules: &[AuthzRule]) -> HttpFilter {
     let policies = rules
         .iter()
+        // Whoever reads only these fields knows no headers: it denies more, never less.
+        .filter(|rule| rule.headers.is_empty() || action == RbacAction::Deny)
         .enumerate()
         // Policies are a map; the number keeps their order and lets two rules have one name.
         .map(|(at, rule)| (format!("{at:04}-{}", rule.name), policy(rule)))
