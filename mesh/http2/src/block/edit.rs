@@ -85,13 +85,20 @@ impl HeaderBlock {
     }
 
     fn replace_value(&mut self, at: usize, value: &[u8]) {
-        self.make_room(value.len());
+        let old = self.fields[at].value_range();
+        let start = if value.len() <= old.len() {
+            self.bytes[old.start..old.start + value.len()].copy_from_slice(value);
+            old.start
+        } else {
+            self.make_room(value.len());
+            self.bytes.extend_from_slice(value);
+            self.bytes.len() - value.len()
+        };
         let record = &mut self.fields[at];
-        record.start = self.bytes.len() as u32;
-        record.name_len = 0;
+        // Only values of known names are replaced, which have no name bytes before them.
+        record.start = start as u32;
         record.value_len = value.len() as u32;
         record.flags &= !INVALID;
-        self.bytes.extend_from_slice(value);
     }
 
     fn retain_records(&mut self, mut keep: impl FnMut(&Record) -> bool) {
