@@ -102,9 +102,9 @@ impl<T: Copy> Connection<T> {
     }
 
     fn new(role: Role, settings: &Settings, limits: &Limits, now: Instant) -> Self {
+        let settings = settings.within_rfc();
         let mut connection = Self {
             role,
-            settings: settings.clone(),
             limits: limits.clone(),
             peer: PeerSettings {
                 // What most servers allow: few are refused before the SETTINGS arrive.
@@ -131,6 +131,7 @@ impl<T: Copy> Connection<T> {
             timers: Timers::new(limits, now),
             now,
             error: None,
+            settings,
         };
         connection.greet();
         connection

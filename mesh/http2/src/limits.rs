@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-/// What we tell the peer in our SETTINGS frame and the first WINDOW_UPDATE.
+use crate::frame::{DEFAULT_MAX_FRAME_BYTES, DEFAULT_WINDOW_BYTES, MAX_WINDOW_BYTES};
+
+/// What we tell the peer in our SETTINGS frame and the first WINDOW_UPDATE. A value that RFC 9113 does not
+/// allow is replaced by the nearest that it does.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How many streams the peer may have open. 100: Envoy's edge settings. A client tells none.
@@ -29,6 +32,22 @@ impl Default for Settings {
             connection_window_bytes: 16 * 1024 * 1024,
             max_frame_bytes: 16 * 1024,
             max_header_list_bytes: 32 * 1024,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn within_rfc(&self) -> Self {
+        Self {
+            initial_window_bytes: self.initial_window_bytes.min(MAX_WINDOW_BYTES),
+            // It starts with the default and cannot be made smaller.
+            connection_window_bytes: self
+                .connection_window_bytes
+                .clamp(DEFAULT_WINDOW_BYTES, MAX_WINDOW_BYTES),
+            max_frame_bytes: self
+                .max_frame_bytes
+                .clamp(DEFAULT_MAX_FRAME_BYTES, (1 << 24) - 1),
+            ..self.clone()
         }
     }
 }

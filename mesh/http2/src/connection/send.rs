@@ -7,8 +7,9 @@ use crate::{
 };
 
 impl<T: Copy> Connection<T> {
-    /// Client: a new stream, or `None` if the peer's limit is reached, a GOAWAY was sent or received,
-    /// or the ids are used up. [`send_headers`](Self::send_headers) must follow before that of any later stream.
+    /// Client: a new stream, or `None` if the peer's limit is reached, a GOAWAY was sent or received, the
+    /// ids are used up, or [`Limits::unread_output_bytes`](crate::Limits::unread_output_bytes) wait.
+    /// [`send_headers`](Self::send_headers) must follow before that of any later stream.
     pub fn open(&mut self, token: T) -> Option<StreamId> {
         if self.capacity_for_streams() == 0 {
             return None;

@@ -266,3 +266,24 @@ fn output_is_bounded_and_its_room_is_told_once() {
     assert!(!side.connection.written(100));
     assert!(side.connection.send_window(id) > 500);
 }
+
+#[test]
+fn settings_that_the_rfc_does_not_allow_are_brought_within_it() {
+    let now = std::time::Instant::now();
+    let settings = Settings {
+        initial_window_bytes: u32::MAX,
+        connection_window_bytes: 1,
+        max_frame_bytes: 1,
+        ..Settings::default()
+    };
+    let connection = weft_http2::Connection::client(&settings, &Limits::default(), now);
+    let (_, payload) = Side::new(connection, now).take_output().remove(0);
+    let told: Vec<_> = payload
+        .chunks(6)
+        .map(|setting| (setting[1], code(&setting[2..]).0))
+        .collect();
+    assert!(
+        told.contains(&(4, 0x7fff_ffff)) && told.contains(&(5, 16_384)),
+        "{told:?}"
+    );
+}
