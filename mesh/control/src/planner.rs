@@ -15,7 +15,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use weft_model::{Mesh, dataplane::Inbound};
+use weft_model::{
+    Mesh,
+    dataplane::{Endpoint, Inbound},
+    placed,
+};
 use weft_xds::resources::{NodeResources, SharedResources};
 
 use crate::{
@@ -144,6 +148,8 @@ pub(crate) struct Planner {
 struct Planned {
     mesh: Arc<Mesh>,
     targets: SharedResources,
+    /// The endpoints that the mesh file lists, by authority.
+    listed: BTreeMap<String, Vec<Endpoint>>,
     /// What each identity sees, endpoints left out.
     nodes: BTreeMap<String, NodeResources>,
 }
@@ -202,13 +208,17 @@ impl Planner {
         self.metrics
             .endpoints
             .set(i64::try_from(count).unwrap_or(i64::MAX));
-        let by_authority = by_service
-            .into_iter()
-            .filter_map(|(service, endpoints)| {
-                let service = planned.mesh.services.get(&service)?;
-                Some((service.authority(), endpoints))
-            })
-            .collect();
+        let mut by_authority = planned.listed.clone();
+        for (service, endpoints) in by_service {
+            let Some(service) = planned.mesh.services.get(&service) else {
+                continue;
+            };
+            let placed = endpoints.iter().map(|endpoint| placed(service, endpoint));
+            by_authority
+                .entry(service.authority())
+                .or_default()
+                .extend(placed);
+        }
         let endpoints = planned.targets.endpoints(&by_authority);
         let mut views = self.views.0.lock();
         // A node of an account that is no more loses its stream and is told why when it comes again.
@@ -262,6 +272,11 @@ impl Planned {
         }
         let edge = mesh.identity(&mesh.edge.service_account);
         rules.entry(edge).or_default();
+        let listed = targets
+            .iter()
+            .filter(|(_, target)| !target.endpoints.is_empty())
+            .map(|(authority, target)| (authority.clone(), target.endpoints.clone()))
+            .collect();
         let targets = SharedResources::new(targets.values());
         let nodes = rules
             .into_iter()
@@ -269,6 +284,7 @@ impl Planned {
             .collect();
         Self {
             targets,
+            listed,
             nodes,
             mesh,
         }
