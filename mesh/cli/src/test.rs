@@ -55,6 +55,15 @@ pub fn run(args: &TestArgs) -> anyhow::Result<ExitCode> {
         }
     }
     report.summary(files.len(), unreadable, started.elapsed());
+    if let Some(text) = args
+        .filter
+        .as_ref()
+        .filter(|_| report.passed + report.failed == 0)
+    {
+        let error = Paint::stderr().bad("error:");
+        complain!("{error} no case or file has `{text}` in its name");
+        return Ok(ExitCode::from(2));
+    }
     Ok(match (unreadable, report.failed) {
         (0, 0) => ExitCode::SUCCESS,
         (0, _) => ExitCode::FAILURE,
@@ -153,17 +162,11 @@ impl Report<'_> {
             say!("        expected  {}", paint.good(&mismatch.expected));
             say!("        found     {}", paint.bad(&mismatch.found));
         }
-        let calls = outcome
-            .timeline
-            .iter()
-            .map(|line| line.call)
-            .max()
-            .unwrap_or_default();
+        let calls = outcome.timeline.iter().filter_map(|line| line.call).max();
         for line in outcome.timeline.iter().take(MOST_LINES) {
-            let call = if calls > 1 {
-                format!("call {}  ", line.call)
-            } else {
-                String::new()
+            let call = match line.call.filter(|_| calls > Some(1)) {
+                Some(call) => format!("call {call}  "),
+                None => String::new(),
             };
             let at = millis(line.at);
             say!(

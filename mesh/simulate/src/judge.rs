@@ -47,8 +47,8 @@ pub struct Mismatch {
 pub struct TimelineLine {
     /// Since the beginning.
     pub at: Duration,
-    /// The call, counted from 1.
-    pub call: usize,
+    /// The call, counted from 1. `None`: it concerns all of them.
+    pub call: Option<usize>,
     /// What happened.
     pub text: String,
 }
@@ -76,10 +76,11 @@ impl Suite {
 
 fn outcome(case: &Case, story: &Story, mismatches: Vec<Mismatch>) -> Outcome {
     let told = told_calls(case, story);
-    let lines = story.lines.iter().filter(|line| told.contains(&line.call));
+    let lines = story.lines.iter();
+    let lines = lines.filter(|line| line.call.is_none_or(|call| told.contains(&call)));
     let timeline = lines.map(|line| TimelineLine {
         at: line.at,
-        call: line.call + 1,
+        call: line.call.map(|call| call + 1),
         text: line.text.clone(),
     });
     Outcome {

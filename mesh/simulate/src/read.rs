@@ -17,6 +17,7 @@ use std::{
 use prost_reflect::DescriptorPool;
 use weft_model::{
     Mesh, Problem, Problems, Source, Span,
+    dataplane::Target,
     yaml::{self, Decoder, Node, Value, nearest},
 };
 
@@ -91,6 +92,7 @@ impl Suite {
 struct Reader<'a> {
     decoder: &'a mut Decoder,
     mesh: &'a Mesh,
+    targets: &'a BTreeMap<String, Target>,
     pool: &'a DescriptorPool,
 }
 
@@ -115,9 +117,11 @@ fn suite(
     let Some(mesh) = mesh else {
         return Ok(None);
     };
+    let targets = weft_model::dataplane(&mesh, pool);
     let mut reader = Reader {
         decoder,
         mesh: &mesh,
+        targets: &targets,
         pool,
     };
     let shared = endpoints
@@ -133,7 +137,7 @@ fn suite(
     Ok(Some(Suite {
         cases,
         source: Arc::clone(source),
-        targets: weft_model::dataplane(&mesh, pool),
+        targets,
         inbound: inbound.collect(),
         mesh: Arc::new(mesh),
     }))
@@ -223,9 +227,10 @@ impl Reader<'_> {
                 .entry(service.clone())
                 .or_insert_with(|| specs.clone());
         }
-        for service in self.mesh.services.keys() {
-            let specs = || endpoint::numbered(service, 1);
-            endpoints.entry(service.clone()).or_insert_with(specs);
+        for target in self.targets.values() {
+            let specs = || endpoint::unmentioned(target);
+            let service = target.service.clone();
+            endpoints.entry(service).or_insert_with(specs);
         }
         self.check_names(&endpoints, span);
         let own = calls.iter().flat_map(|call| &call.expect);

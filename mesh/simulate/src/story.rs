@@ -45,7 +45,8 @@ fn most(counts: &BTreeMap<String, u32>, name: &str) -> f64 {
 #[derive(Debug)]
 pub(crate) struct Line {
     pub at: Duration,
-    pub call: usize,
+    /// `None`: it concerns all of them.
+    pub call: Option<usize>,
     pub text: String,
 }
 

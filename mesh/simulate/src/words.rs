@@ -4,7 +4,10 @@ use std::{fmt, time::Duration};
 
 use weft_policy::{code, retry::Pushback};
 
-/// `20ms`, `1.5s`, `2m`, `0s`.
+/// Nobody waits longer, and sums of such times are still times.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+
+/// `20ms`, `1.5s`, `2m`, `0s`, at most a year.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let factor = match unit {
@@ -15,7 +18,8 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         "h" => 3600.0,
         _ => return None,
     };
-    Duration::try_from_secs_f64(number * factor).ok()
+    let duration = Duration::try_from_secs_f64(number * factor).ok()?;
+    (duration <= LONGEST).then_some(duration)
 }
 
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
@@ -309,7 +313,7 @@ mod tests {
         assert_eq!(millis("1.5s"), Some(1500));
         assert_eq!(millis("2m"), Some(120_000));
         assert_eq!(millis("0s"), Some(0));
-        for wrong in ["20", "", "ms", "-1s", "1e9999s", "3 apples"] {
+        for wrong in ["20", "", "ms", "-1s", "1e9s", "3 apples", "9000h"] {
             assert_eq!(millis(wrong), None, "{wrong}");
         }
     }

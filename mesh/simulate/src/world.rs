@@ -67,9 +67,12 @@ enum Event {
 }
 
 impl Event {
-    /// Whether it comes back for ever, calls or no calls.
-    fn is_periodic(&self) -> bool {
-        matches!(self, Self::Probe(_) | Self::Probed(..) | Self::Resolve(..))
+    /// Whether it is about the mesh and not about calls: without calls it interests nobody.
+    fn is_background(&self) -> bool {
+        matches!(
+            self,
+            Self::Change(..) | Self::Probe(_) | Self::Probed(..) | Self::Resolve(..)
+        )
     }
 }
 
@@ -104,6 +107,8 @@ struct Proxy {
     identity: String,
     pools: HashMap<SocketAddr, Pool>,
     connections_made: u64,
+    /// When it makes health checks next.
+    probes_at: Option<Duration>,
 }
 
 /// Connections to one endpoint.
@@ -131,7 +136,8 @@ struct Workload {
     inbound: InboundEngine,
     /// Retries at one hop only: what its sidecar remembers of traces.
     marks: RetryMarks,
-    proxy: usize,
+    /// Of its own calls, if it makes any.
+    proxy: Option<usize>,
     busy: u32,
     queue: VecDeque<AttemptId>,
     /// Requests its sidecar has accepted that are not over.
@@ -162,7 +168,7 @@ struct World<'a> {
     is_told: bool,
     /// Whether somebody wants to know who is ejected.
     watches_ejections: bool,
-    /// Events that calls wait for or come from: without any, only periodic ones are left.
+    /// Events that calls wait for or come from: without any, it is over.
     lively: u64,
 }
 
@@ -172,7 +178,7 @@ pub(crate) fn run(suite: &Suite, case: &Case, is_told: bool) -> Story {
     let mut count = 0;
     while let Some(Reverse((at, _, event))) = world.events.pop() {
         count += 1;
-        if !event.is_periodic() {
+        if !event.is_background() {
             world.lively -= 1;
         } else if world.lively == 0 {
             break;
@@ -184,7 +190,6 @@ pub(crate) fn run(suite: &Suite, case: &Case, is_told: bool) -> Story {
         world.now = at;
         world.handle(event);
     }
-    world.story.ended = world.now;
     world.finish_story()
 }
 
@@ -210,7 +215,7 @@ impl World<'_> {
 
     fn at(&mut self, time: Duration, event: Event) {
         self.sequence += 1;
-        self.lively += u64::from(!event.is_periodic());
+        self.lively += u64::from(!event.is_background());
         let time = time.max(self.now);
         self.events.push(Reverse((time, self.sequence, event)));
     }
@@ -239,7 +244,7 @@ impl World<'_> {
         if self.is_told {
             self.story.lines.push(Line {
                 at: self.now,
-                call,
+                call: Some(call),
                 text: text(),
             });
         }

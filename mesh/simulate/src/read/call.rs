@@ -144,7 +144,7 @@ impl Reader<'_> {
             match (times, rate, clients, length) {
                 (None, Some(rate), None, Some(length)) => Starts::At {
                     first,
-                    every: Duration::from_secs_f64(1.0 / rate),
+                    every: length.div_f64((length.as_secs_f64() * rate).max(1.0)),
                     times: (length.as_secs_f64() * rate).round() as u32,
                     is_random,
                 },
@@ -169,8 +169,10 @@ impl Reader<'_> {
                     return None;
                 }
             };
-        if matches!(starts, Starts::At { times, .. } if times > MOST_CALLS) {
-            let message = format!("more than {MOST_CALLS} calls");
+        if let Starts::At { times, .. } = starts
+            && !(1..=MOST_CALLS).contains(&times)
+        {
+            let message = format!("{times} calls: must be 1 to {MOST_CALLS}");
             self.decoder
                 .report(Problem::new("out-of-range", span, message));
             return None;

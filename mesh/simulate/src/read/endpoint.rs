@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use weft_model::{
     Problem, Spanned,
-    dataplane::{HealthStatus, Locality},
+    dataplane::{HealthStatus, Locality, Target},
     yaml::{Fields, Node, Value, nearest},
 };
 
@@ -53,6 +53,25 @@ fn spec(name: &str, start: State) -> EndpointSpec {
 pub(super) fn numbered(service: &str, count: u32) -> Vec<EndpointSpec> {
     let names = (1..=count).map(|n| format!("{service}-{n}"));
     names.map(|name| spec(&name, State::default())).collect()
+}
+
+/// What the mesh file lists, or one endpoint that is well.
+pub(super) fn unmentioned(target: &Target) -> Vec<EndpointSpec> {
+    if target.endpoints.is_empty() {
+        return numbered(&target.service, 1);
+    }
+    let listed = target.endpoints.iter().map(|endpoint| {
+        let state = State {
+            locality: endpoint.locality.clone(),
+            priority: endpoint.priority,
+            weight: endpoint.weight,
+            labels: endpoint.labels.clone(),
+            health: endpoint.health,
+            ..State::default()
+        };
+        spec(&endpoint.instance, state)
+    });
+    listed.collect()
 }
 
 impl Reader<'_> {

@@ -86,8 +86,8 @@ impl World<'_> {
         }
     }
 
-    /// A workload's own call while it works on a request.
-    pub(super) fn begin_child(&mut self, parent: AttemptId, callee: Callee) -> CallId {
+    /// A workload's own call while it works on a request. `None`: it ended at once.
+    pub(super) fn begin_child(&mut self, parent: AttemptId, callee: Callee) -> Option<CallId> {
         let request = &self.attempts[parent];
         let workload = &self.workloads[request.workload];
         let now = self.base + self.now;
@@ -97,9 +97,9 @@ impl World<'_> {
             let grade = admission.criticality.as_str();
             ("x-weft-criticality".to_owned(), grade.to_owned())
         });
-        self.begin(Beginning {
+        let child = self.begin(Beginning {
             kind: None,
-            proxy: workload.proxy,
+            proxy: workload.proxy?,
             from: workload.endpoint.instance.clone(),
             callee,
             timeout: admission.and_then(|admission| admission.deadline.remaining(now)),
@@ -109,7 +109,9 @@ impl World<'_> {
             parent: Some(parent),
             trace: Some(trace),
             is_original: request.story.is_original,
-        })
+        });
+        let is_over = self.calls[child].story.end.is_some();
+        (!is_over).then_some(child)
     }
 
     fn begin(&mut self, beginning: Beginning) -> CallId {

@@ -1,5 +1,7 @@
 //! How a case begins, and what its endpoints become.
 
+use std::net::Ipv4Addr;
+
 use super::*;
 use crate::spec::{Check, EndpointSpec, Starts, State};
 
@@ -32,20 +34,10 @@ impl<'a> World<'a> {
             }
         }
         for index in 0..world.workloads.len() {
-            let service = &world.workloads[index].service;
-            let account = &suite.mesh.services[service].service_account;
-            let identity = suite.mesh.identity(account);
-            let place = world.workloads[index].endpoint.locality.clone();
-            let calls = !world.workloads[index].behaviour.calls.is_empty();
-            let proxy = world.add_proxy(identity, place);
-            world.workloads[index].proxy = proxy;
-            if calls {
-                world.begin_watching(proxy);
-            }
+            world.workloads[index].proxy = world.own_proxy(index);
         }
         for (kind, call) in case.calls.iter().enumerate() {
-            let proxy = world.caller(&call.from, &call.locality);
-            world.begin_watching(proxy);
+            world.caller(&call.from, &call.locality);
             world.schedule(kind, &call.starts);
         }
         world
@@ -53,8 +45,7 @@ impl<'a> World<'a> {
 
     fn add_workload(&mut self, service: &str, spec: &EndpointSpec) {
         let index = self.workloads.len();
-        let port = u16::try_from(10_000 + index).unwrap_or(u16::MAX);
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = address(index);
         let mut inbound = InboundEngine::default();
         inbound.update(self.suite.inbound.get(service));
         for (number, (time, _)) in spec.changes.iter().enumerate() {
@@ -69,7 +60,7 @@ impl<'a> World<'a> {
             step: (0, 0),
             inbound,
             marks: RetryMarks::default(),
-            proxy: 0,
+            proxy: None,
             busy: 0,
             queue: VecDeque::new(),
             open: 0,
@@ -82,6 +73,24 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The outbound side of a workload's sidecar, if the workload ever calls anybody.
+    fn own_proxy(&mut self, index: usize) -> Option<usize> {
+        let case = self.case;
+        let workload = &self.workloads[index];
+        let specs = case.endpoints[&workload.service].iter();
+        let mut specs = specs.filter(|spec| spec.name == workload.endpoint.instance);
+        let calls = |state: &State| !state.behaviour.calls.is_empty();
+        let is_caller = specs
+            .any(|spec| calls(&spec.start) || spec.changes.iter().any(|(_, state)| calls(state)));
+        if !is_caller {
+            return None;
+        }
+        let account = &self.suite.mesh.services[&workload.service].service_account;
+        let identity = self.suite.mesh.identity(account);
+        let place = workload.endpoint.locality.clone();
+        Some(self.add_proxy(identity, place))
+    }
+
     fn add_proxy(&mut self, identity: String, locality: Locality) -> usize {
         let process = u32::try_from(self.proxies.len()).unwrap_or(u32::MAX);
         let mut engine = Engine::new(Options { locality, process });
@@ -91,8 +100,11 @@ impl<'a> World<'a> {
             identity,
             pools: HashMap::new(),
             connections_made: 0,
+            probes_at: None,
         });
-        self.proxies.len() - 1
+        let proxy = self.proxies.len() - 1;
+        self.begin_watching(proxy);
+        proxy
     }
 
     /// The proxy beside a caller that is no workload of the case.
@@ -189,17 +201,26 @@ impl<'a> World<'a> {
             self.proxies[proxy].engine.update(&snapshot);
             self.configuration_changed(proxy);
             // An endpoint that has come is probed at once.
-            self.at(self.now, Event::Probe(proxy));
+            self.plan_probes(proxy);
         }
     }
 
     pub(super) fn finish_story(mut self) -> Story {
+        let ends = self.calls.iter().filter_map(|run| run.story.end.as_ref());
+        self.story.ended = ends.map(|end| end.at).max().unwrap_or(self.now);
         let calls = std::mem::take(&mut self.calls);
         self.story.calls = calls.into_iter().map(call::Run::into_story).collect();
         let attempts = std::mem::take(&mut self.attempts);
         self.story.attempts = attempts.into_iter().map(|attempt| attempt.story).collect();
         self.story
     }
+}
+
+/// 10.0.0.1 and so on.
+fn address(index: usize) -> SocketAddr {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    let address = Ipv4Addr::new(10, 0, 0, 1).to_bits().saturating_add(index);
+    SocketAddr::from((Ipv4Addr::from_bits(address), 15_006))
 }
 
 fn endpoint(address: SocketAddr, name: &str, state: &State) -> Endpoint {

@@ -11,18 +11,33 @@ impl World<'_> {
             .dns_names()
             .map(|(name, _)| name.to_owned())
             .collect();
-        self.at(self.now, Event::Probe(proxy));
+        self.plan_probes(proxy);
         for name in names {
             self.resolve(proxy, name);
         }
     }
 
-    pub(super) fn probe(&mut self, proxy: usize) {
+    /// Wakes the proxy when its next health checks are due.
+    pub(super) fn plan_probes(&mut self, proxy: usize) {
         let now = self.instant();
-        let engine = &mut self.proxies[proxy].engine;
-        let probes = engine.probes_due(now);
-        let next = engine.next_probe_at(now);
-        for probe in probes {
+        let Some(next) = self.proxies[proxy].engine.next_probe_at(now) else {
+            return;
+        };
+        let next = self.since_base(next).max(self.now);
+        let planned = &mut self.proxies[proxy].probes_at;
+        if planned.is_none_or(|planned| planned > next) {
+            *planned = Some(next);
+            self.at(next, Event::Probe(proxy));
+        }
+    }
+
+    pub(super) fn probe(&mut self, proxy: usize) {
+        if self.proxies[proxy].probes_at != Some(self.now) {
+            return;
+        }
+        self.proxies[proxy].probes_at = None;
+        let now = self.instant();
+        for probe in self.proxies[proxy].engine.probes_due(now) {
             let Some(index) = self.by_address.get(&probe.endpoint.address) else {
                 continue;
             };
@@ -35,26 +50,16 @@ impl World<'_> {
                     None => (false, probe.timeout),
                 },
             };
-            self.after(
-                wait,
-                Event::Probed(proxy, Box::new(Asked(probe, is_healthy))),
-            );
+            let asked = Box::new(Asked(probe, is_healthy));
+            self.after(wait, Event::Probed(proxy, asked));
         }
-        if let Some(at) = next
-            .map(|at| self.since_base(at))
-            .filter(|at| *at > self.now)
-        {
-            self.at(at, Event::Probe(proxy));
-        }
+        self.plan_probes(proxy);
     }
 
     pub(super) fn probed(&mut self, proxy: usize, Asked(probe, is_healthy): &Asked) {
         let now = self.instant();
-        let engine = &mut self.proxies[proxy].engine;
-        engine.probed(probe, *is_healthy, now);
-        if let Some(at) = engine.next_probe_at(now) {
-            self.at(self.since_base(at), Event::Probe(proxy));
-        }
+        self.proxies[proxy].engine.probed(probe, *is_healthy, now);
+        self.plan_probes(proxy);
     }
 
     pub(super) fn resolve(&mut self, proxy: usize, authority: String) {
@@ -91,7 +96,7 @@ impl World<'_> {
                     if self.is_told {
                         self.story.lines.push(Line {
                             at: now,
-                            call: self.calls.len().saturating_sub(1),
+                            call: None,
                             text: format!("{name} is ejected until {}", show_time(until)),
                         });
                     }

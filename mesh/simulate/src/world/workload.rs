@@ -81,10 +81,7 @@ impl World<'_> {
         let behaviour = &self.workloads[attempt.workload].behaviour;
         if let Some(callee) = behaviour.calls.get(attempt.children).cloned() {
             self.attempts[id].children += 1;
-            let child = self.begin_child(id, callee);
-            if self.calls[child].story.end.is_none() {
-                self.attempts[id].child = Some(child);
-            }
+            self.attempts[id].child = self.begin_child(id, callee);
             return;
         }
         self.answer(id);
