@@ -108,6 +108,7 @@ impl World {
             trust_bundle: self.state("root.pem"),
             token_file: self.token("orders"),
             state_dir: self.dir.path().join("sidecar"),
+            locality: Default::default(),
             ready_file: Some(ready.clone()),
             drain_grace: Duration::from_secs(5),
         };
