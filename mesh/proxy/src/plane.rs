@@ -7,6 +7,7 @@
 //! [`window`] says how memory stays bounded, [`life`] how connections begin, age and end. Others talk to
 //! the thread by [`command`].
 
+mod abandon;
 mod accept;
 mod answer;
 mod arena;

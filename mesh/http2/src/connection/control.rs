@@ -96,7 +96,11 @@ impl<T: Copy> Connection<T> {
             if self.is_idle(id) {
                 return Err(protocol_error("RST_STREAM on a stream that is not open"));
             }
-            return self.guard.ignored_frame(self.now);
+            // Whoever begins and resets without end is not let off because we refused the stream.
+            return match self.streams.past(id) {
+                Some(Past::Refused) => self.guard.reset(self.now),
+                _ => self.guard.ignored_frame(self.now),
+            };
         };
         if self.role == Role::Client && !stream.headers_sent {
             return Err(protocol_error("RST_STREAM on a stream that is not open"));

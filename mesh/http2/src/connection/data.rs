@@ -114,7 +114,7 @@ impl<T: Copy> Connection<T> {
                 return Err(protocol_error("DATA on a stream that is not open"));
             }
             return match (self.streams.past(id), self.role) {
-                (Some(Past::Reset(Side::Us)), _) | (None, super::Role::Client) => {
+                (Some(Past::Reset(Side::Us) | Past::Refused), _) | (None, super::Role::Client) => {
                     Ok(Refusal::Silent)
                 }
                 (Some(Past::Ended), _) => {

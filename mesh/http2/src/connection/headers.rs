@@ -141,7 +141,7 @@ impl<T: Copy> Connection<T> {
         handler: &mut H,
     ) -> Result<(), ConnectionError> {
         match (self.streams.past(id), self.role) {
-            (Some(Past::Reset(Side::Us)), _) | (None, Role::Client) => Ok(()),
+            (Some(Past::Reset(Side::Us) | Past::Refused), _) | (None, Role::Client) => Ok(()),
             (Some(Past::Reset(Side::Peer)), _) => {
                 let reason = "HEADERS after RST_STREAM";
                 self.stream_error(id, ErrorCode::STREAM_CLOSED, reason, handler)

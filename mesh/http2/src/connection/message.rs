@@ -33,7 +33,7 @@ impl<T: Copy> Connection<T> {
         if self.streams.len() >= self.settings.max_concurrent_streams as usize {
             self.guard.refused_stream(self.now)?;
             self.output.reset(id, ErrorCode::REFUSED_STREAM);
-            self.streams.remember(id, Past::Reset(Side::Us));
+            self.streams.remember(id, Past::Refused);
             return Ok(());
         }
         let content_length = match check_request(open, outcome, block) {

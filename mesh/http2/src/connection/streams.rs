@@ -44,6 +44,8 @@ pub(super) enum Past {
     /// By END_STREAM of both sides.
     Ended,
     Reset(Side),
+    /// By us, because too many were open.
+    Refused,
 }
 
 /// Streams in a slab, found by id through a hash table. All of it is reused.
@@ -54,7 +56,7 @@ pub(super) struct Streams<T> {
     places: Places,
     /// Those that ended well are many and matter little, so they do not displace the others.
     ended: VecDeque<u32>,
-    reset: VecDeque<(u32, Side)>,
+    reset: VecDeque<(u32, Past)>,
 }
 
 impl<T> Streams<T> {
@@ -112,7 +114,7 @@ impl<T> Streams<T> {
         }
         match past {
             Past::Ended => push(&mut self.ended, id),
-            Past::Reset(side) => push(&mut self.reset, (id, side)),
+            Past::Reset(_) | Past::Refused => push(&mut self.reset, (id, past)),
         }
     }
 
@@ -120,7 +122,7 @@ impl<T> Streams<T> {
     pub fn past(&self, id: u32) -> Option<Past> {
         let reset = self.reset.iter().rev().find(|(other, _)| *other == id);
         match reset {
-            Some((_, side)) => Some(Past::Reset(*side)),
+            Some((_, past)) => Some(*past),
             None => self.ended.contains(&id).then_some(Past::Ended),
         }
     }

@@ -53,6 +53,22 @@ fn rapid_resets_end_the_connection_within_201() {
 }
 
 #[test]
+fn rapid_resets_end_the_connection_while_the_user_holds_on_to_the_streams() {
+    let mut side = Side::server();
+    for number in 0..100 {
+        side.receive(&request(id(number), true)).unwrap();
+    }
+    // The user does not let go.
+    side.ids.clear();
+    let refused = |number| {
+        let id = id(100 + number);
+        [request(id, true), reset(id, ErrorCode::CANCEL)].concat()
+    };
+    assert_eq!(flood(&mut side, 1_000, refused), (201, "too_many_resets"));
+    assert_eq!(side.connection.open_streams(), 100, "no more begin");
+}
+
+#[test]
 fn a_client_that_cancels_every_other_call_is_borne() {
     let mut side = Side::server();
     for number in 0..4_000 {

@@ -1,6 +1,6 @@
 //! What the thread of the data plane owns, and the events that change it.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
 
 use mio::Registry;
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -10,6 +10,7 @@ use weft_identity::Identity;
 use weft_policy::{Engine, Failure, InboundEngine, Options, retry::RetryMarks};
 
 use super::{
+    abandon::Abandoned,
     arena::{Arena, Key},
     exchange::Exchange,
     link::{Current, Ended, Link, Links, Side, Token},
@@ -29,6 +30,8 @@ pub(crate) enum Timer {
     Hedge(Key<Exchange>),
     /// An attempt was delayed long enough, or has taken too long.
     Attempt(Key<Exchange>, u8),
+    /// The first of the abandoned streams ends.
+    Abandoned,
 }
 
 /// Everything but the sockets' readiness. One thread owns it: nothing is shared, nothing is locked.
@@ -45,6 +48,8 @@ pub(crate) struct Core {
     /// What both sides tell each other about retries of one trace.
     pub(crate) marks: RetryMarks,
     pub(crate) pools: Pools,
+    /// Streams of calls that were cancelled as soon as they began, in the order of their ends.
+    pub(crate) abandoned: VecDeque<Abandoned>,
     /// Copies of requests that are under way.
     pub(crate) copies: usize,
     pub(crate) stats: Stats,
@@ -74,6 +79,7 @@ impl Core {
             inbound: InboundEngine::new(options),
             marks: RetryMarks::default(),
             pools: Pools::default(),
+            abandoned: VecDeque::new(),
             copies: 0,
             stats: Stats::default(),
             identity: None,
@@ -96,6 +102,7 @@ impl Core {
             Timer::Deadline(key) => self.fail(current, key, Failure::deadline_exceeded()),
             Timer::Pause(key) | Timer::Hedge(key) => self.next_attempt(current, key),
             Timer::Attempt(key, attempt) => self.attempt_timer(current, key, attempt.into()),
+            Timer::Abandoned => self.end_abandoned(current),
         }
     }
 

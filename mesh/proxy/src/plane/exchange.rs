@@ -146,6 +146,8 @@ pub(crate) struct Exchange {
     pub(crate) hedge: TimerKey,
     /// Waits for an endpoint or a configuration: asked again when that changes.
     pub(crate) is_held: bool,
+    /// Its stream downstream counts on for a while after its end.
+    pub(crate) is_abandoned: bool,
     /// Present where spans are exported.
     pub(crate) span: Option<CallSpan>,
     pub(crate) started: Instant,
@@ -176,6 +178,7 @@ impl Exchange {
             pause: TimerKey::NONE,
             hedge: TimerKey::NONE,
             is_held: false,
+            is_abandoned: false,
             span: None,
             started: now,
             row: Row::default(),
@@ -202,6 +205,7 @@ impl Exchange {
         self.pause = TimerKey::NONE;
         self.hedge = TimerKey::NONE;
         self.is_held = false;
+        self.is_abandoned = false;
         self.span = None;
     }
 

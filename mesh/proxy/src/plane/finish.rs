@@ -236,7 +236,7 @@ impl Core {
             return;
         };
         let (down, stream) = (exchange.down, exchange.down_stream);
-        let ended = exchange.request_ended;
+        let (ended, is_abandoned) = (exchange.request_ended, exchange.is_abandoned);
         let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);
         for index in 0..exchange.attempts.len() {
             self.end_attempt(current, key, index);
@@ -249,7 +249,9 @@ impl Core {
                 // RFC 9113, section 8.1: the answer is whole, the rest of the request is not needed.
                 h2.reset(stream, ErrorCode::NO_ERROR);
             }
-            h2.release(stream);
+            if !is_abandoned {
+                h2.release(stream);
+            }
         }
         self.close_if_done(down);
         if let Some(exchange) = self.exchanges.free(key) {

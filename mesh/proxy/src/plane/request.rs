@@ -248,12 +248,6 @@ impl Core {
         }
     }
 
-    /// The caller has gone away, or broke the rules: whatever was started for it ends at once.
-    pub(crate) fn cancel(&mut self, current: &mut Current<'_>, key: Key<Exchange>) {
-        let failure = Failure::new(Reason::Cancelled, "the caller went away");
-        self.finish(current, key, &super::finish::End::failed(&failure));
-    }
-
     /// The request's header is over the limit.
     pub(crate) fn headers_too_large(&mut self, current: &mut Current<'_>, stream: StreamId) {
         let message = "the request's headers are larger than 32 KiB";
