@@ -16,65 +16,59 @@ use crate::{
 
 impl Reader<'_> {
     pub(super) fn behaviour(&mut self, fields: &mut Fields<'_>, behaviour: &mut Behaviour) {
-        let latency = fields.take("latency");
-        if let Some(latency) = latency.and_then(|node| self.spread(node, "`latency`")) {
+        if let Some(latency) = self.maybe(fields, "latency", Self::spread) {
             behaviour.latency = latency;
         }
-        if let Some(answers) = fields.take("answers").and_then(|node| self.answers(node)) {
-            (behaviour.answers, behaviour.is_cycle) = (answers, false);
-        }
-        if let Some(answers) = fields.take("cycle").and_then(|node| self.answers(node)) {
-            (behaviour.answers, behaviour.is_cycle) = (answers, true);
+        for (key, is_cycle) in [("answers", false), ("cycle", true)] {
+            if let Some(answers) = fields.take(key).and_then(|node| self.answers(node)) {
+                (behaviour.answers, behaviour.is_cycle) = (answers, is_cycle);
+            }
         }
         if let Some(node) = fields.take("fail") {
             behaviour.fail = self.fail(node);
         }
-        if let Some(node) = fields.take("connect") {
-            let is_never = matches!(&node.value, Value::Text(text) if text == "never");
-            behaviour.connect = if is_never {
-                None
-            } else {
-                self.time(node, "`connect`")
-            };
-        }
-        if let Some(node) = fields.take("workers") {
-            behaviour.workers = self.small(node, "`workers`", 1);
-        }
-        if let Some(queue) = fields
-            .take("queue")
-            .and_then(|node| self.small(node, "`queue`", 0))
-        {
-            behaviour.queue = queue;
-        }
-        let streams = fields.take("streams");
-        if let Some(streams) = streams.and_then(|node| self.small(node, "`streams`", 1)) {
-            behaviour.streams = streams;
-        }
-        if let Some(stream) = fields
-            .take("stream")
-            .and_then(|node| self.time(node, "`stream`"))
-        {
+        if let Some(stream) = self.maybe(fields, "stream", Self::time) {
             behaviour.stream = stream;
         }
-        if let Some(node) = fields.take("load") {
-            let is_none = matches!(&node.value, Value::Text(word) if word == "none");
-            behaviour.load = (!is_none).then(|| self.load_report(node));
+        if let Some(workers) = self.maybe(fields, "workers", Self::some) {
+            behaviour.workers = Some(workers);
+        }
+        if let Some(queue) = self.maybe(fields, "queue", Self::count) {
+            behaviour.queue = queue;
+        }
+        if let Some(node) = fields.take("calls") {
+            let callees = self.decoder.texts(node, "`calls`");
+            let callees = callees.iter();
+            let callees = callees.filter_map(|method| self.callee(method, None));
+            behaviour.calls = callees.collect();
+        }
+        self.around(fields, behaviour);
+    }
+
+    /// What is around its answers: connections, health checks, load reports.
+    fn around(&mut self, fields: &mut Fields<'_>, behaviour: &mut Behaviour) {
+        let is = |node: &Node, word| matches!(&node.value, Value::Text(text) if text == word);
+        if let Some(node) = fields.take("connect") {
+            behaviour.connect = match is(node, "never") {
+                true => None,
+                false => self.time(node, "`connect`"),
+            };
+        }
+        if let Some(streams) = self.maybe(fields, "streams", Self::some) {
+            behaviour.streams = streams;
         }
         if let Some(node) = fields.take("serving") {
             match &node.value {
                 Value::Bool(is_serving) => behaviour.is_serving = Some(*is_serving),
-                Value::Text(word) if word == "hangs" => behaviour.is_serving = None,
-                _ => self
-                    .decoder
-                    .wrong(node, "`serving`", "`true`, `false` or `hangs`"),
+                _ if is(node, "hangs") => behaviour.is_serving = None,
+                _ => {
+                    let expected = "`true`, `false` or `hangs`";
+                    self.decoder.wrong(node, "`serving`", expected);
+                }
             }
         }
-        if let Some(node) = fields.take("calls") {
-            let callees = self.decoder.texts(node, "`calls`");
-            let callees = callees
-                .iter()
-                .filter_map(|method| self.callee(method, None));
-            behaviour.calls = callees.collect();
+        if let Some(node) = fields.take("load") {
+            behaviour.load = (!is(node, "none")).then(|| self.load_report(node));
         }
     }
 

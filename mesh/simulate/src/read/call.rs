@@ -31,62 +31,42 @@ impl Reader<'_> {
     fn call(&mut self, node: &Node) -> Option<CallSpec> {
         if let Value::Text(text) = &node.value {
             let method = Spanned::new(text.clone(), node.span);
-            return Some(CallSpec {
-                callee: self.callee(&method, None)?,
-                from: EDGE_ACCOUNT.to_owned(),
-                locality: Locality::default(),
-                starts: Starts::At {
-                    first: Duration::ZERO,
-                    every: Duration::ZERO,
-                    times: 1,
-                    is_random: false,
-                },
-                timeout: None,
-                headers: Vec::new(),
-                is_replayable: true,
-                is_retry: false,
-                cancel_after: None,
-                expect: Vec::new(),
-            });
+            return self.callee(&method, None).map(once);
         }
         let mut fields = self.decoder.fields(node, "the call");
         let method = fields.require(self.decoder, "method");
-        let method = method.and_then(|node| self.decoder.text(node, "`method`"));
-        let to = fields
-            .take("to")
-            .and_then(|node| self.decoder.text(node, "`to`"));
+        let method = method.and_then(|node| self.text(node, "`method`"));
+        let to = self.maybe(&mut fields, "to", Self::text);
         let callee = method.and_then(|method| self.callee(&method, to.as_ref()));
-        let from = fields
-            .take("from")
-            .and_then(|node| self.decoder.text(node, "`from`"));
+        let from = self.maybe(&mut fields, "from", Self::text);
         let mut locality = Locality::default();
         self.locality(&mut fields, &mut locality);
         let starts = self.starts(&mut fields);
-        let timeout = fields
-            .take("timeout")
-            .and_then(|node| self.time(node, "`timeout`"));
+        let timeout = self.maybe(&mut fields, "timeout", Self::time);
         let headers = self.headers(&mut fields);
-        let size = fields.take("bytes");
-        let size = size.and_then(|node| self.decoder.integer(node, "`bytes`", 0..=u64::MAX));
-        let previous = fields.take("previousAttempts");
-        let previous = previous.and_then(|node| self.small(node, "`previousAttempts`", 0));
-        let cancel = fields.take("cancelAfter");
-        let cancel_after = cancel.and_then(|node| self.time(node, "`cancelAfter`"));
+        let bytes = self.maybe(&mut fields, "bytes", |reader, node, what| {
+            reader.decoder.integer(node, what, 0..=u64::MAX)
+        });
+        let previous = self.maybe(&mut fields, "previousAttempts", Self::count);
+        let cancel_after = self.maybe(&mut fields, "cancelAfter", Self::time);
         let expect = fields.take("expect");
         let expect = expect.map(|node| self.expects(node)).unwrap_or_default();
         fields.finish(self.decoder);
+        let mut call = once(callee?);
+        if let Some(from) = from {
+            call.from = from.value;
+        }
         let replay_limit = weft_policy::REPLAY_LIMIT_BYTES as u64;
         Some(CallSpec {
-            callee: callee?,
-            from: from.map_or_else(|| EDGE_ACCOUNT.to_owned(), |from| from.value),
             locality,
             starts: starts?,
             timeout,
             headers,
-            is_replayable: size.is_none_or(|size| size.value <= replay_limit),
+            is_replayable: bytes.is_none_or(|bytes| bytes.value <= replay_limit),
             is_retry: previous.is_some_and(|previous| previous > 0),
             cancel_after,
             expect,
+            ..call
         })
     }
 
@@ -114,77 +94,68 @@ impl Reader<'_> {
     }
 
     fn starts(&mut self, fields: &mut Fields<'_>) -> Option<Starts> {
-        let (span, at) = (fields.span, fields.take("at"));
-        let first = at
-            .and_then(|node| self.time(node, "`at`"))
-            .unwrap_or_default();
-        let times = fields
-            .take("times")
-            .and_then(|node| self.small(node, "`times`", 1));
-        let every = fields
-            .take("every")
-            .and_then(|node| self.time(node, "`every`"));
-        let rate = fields.take("rate").and_then(|node| self.rate(node));
-        let clients = fields
-            .take("clients")
-            .and_then(|node| self.small(node, "`clients`", 1));
-        let length = fields.take("for").and_then(|node| self.time(node, "`for`"));
-        let pause = fields.take("pause");
-        let pause = pause.and_then(|node| self.time(node, "`pause`"));
-        let random = fields.take("arrivals");
-        let random = random.and_then(|node| self.decoder.text(node, "`arrivals`"));
-        let is_random = random
-            .as_ref()
-            .is_some_and(|word| word.as_str() == "random");
-        if let Some(word) = random.filter(|_| !is_random) {
-            let problem = Problem::new("wrong-value", word.span, "`arrivals` can be `random` only");
-            self.decoder.report(problem);
-        }
-        let starts =
-            match (times, rate, clients, length) {
-                (None, Some(rate), None, Some(length)) => Starts::At {
-                    first,
-                    every: length.div_f64((length.as_secs_f64() * rate).max(1.0)),
-                    times: (length.as_secs_f64() * rate).round() as u32,
-                    is_random,
-                },
-                (None, None, Some(clients), Some(length)) => Starts::Clients {
-                    first,
-                    clients,
-                    pause: pause.unwrap_or_default(),
-                    until: first + length,
-                },
-                (_, None, None, None) => Starts::At {
-                    first,
-                    every: every.unwrap_or_default(),
-                    times: times.unwrap_or(1),
-                    is_random,
-                },
-                _ => {
-                    let message = "the call does not say clearly how often it is made";
-                    let problem = Problem::new("wrong-value", span, message);
-                    self.decoder.report(problem.hint(
-                        "`times` with `every`, or `rate` with `for`, or `clients` with `for`",
-                    ));
-                    return None;
-                }
-            };
+        let first = self.maybe(fields, "at", Self::time).unwrap_or_default();
+        let times = self.maybe(fields, "times", Self::some);
+        let every = self.maybe(fields, "every", Self::time);
+        let rate = self.maybe(fields, "rate", Self::rate);
+        let clients = self.maybe(fields, "clients", Self::some);
+        let pause = self.maybe(fields, "pause", Self::time);
+        let length = self.maybe(fields, "for", Self::time);
+        let is_random = self.maybe(fields, "arrivals", Self::random).is_some();
+        let starts = match ((times, every), rate, (clients, pause), length) {
+            ((times, every), None, (None, None), None) => Starts::At {
+                first,
+                every: every.unwrap_or_default(),
+                times: times.unwrap_or(1),
+                is_random,
+            },
+            ((None, None), Some(rate), (None, None), Some(length)) => Starts::At {
+                first,
+                every: length.div_f64((length.as_secs_f64() * rate).max(1.0)),
+                times: (length.as_secs_f64() * rate).round() as u32,
+                is_random,
+            },
+            ((None, None), None, (Some(clients), pause), Some(length)) => Starts::Clients {
+                first,
+                clients,
+                pause: pause.unwrap_or_default(),
+                until: first + length,
+            },
+            _ => {
+                let message = "the call does not say clearly how often it is made";
+                let problem = Problem::new("wrong-value", fields.span, message);
+                let hint = "`times` with `every`, or `rate` with `for`, or `clients` with `for`";
+                self.decoder.report(problem.hint(hint));
+                return None;
+            }
+        };
         if let Starts::At { times, .. } = starts
             && !(1..=MOST_CALLS).contains(&times)
         {
             let message = format!("{times} calls: must be 1 to {MOST_CALLS}");
-            self.decoder
-                .report(Problem::new("out-of-range", span, message));
+            let problem = Problem::new("out-of-range", fields.span, message);
+            self.decoder.report(problem);
             return None;
         }
         Some(starts)
     }
 
-    fn rate(&mut self, node: &Node) -> Option<f64> {
-        let amount = self.amount(node, "`rate`", &[Unit::Rate])?;
+    fn random(&mut self, node: &Node, what: &str) -> Option<()> {
+        let word = self.text(node, what)?;
+        if word.value == "random" {
+            return Some(());
+        }
+        let message = format!("{what} can be `random` only");
+        let problem = Problem::new("wrong-value", word.span, message);
+        self.decoder.report(problem);
+        None
+    }
+
+    fn rate(&mut self, node: &Node, what: &str) -> Option<f64> {
+        let amount = self.amount(node, what, &[Unit::Rate])?;
         let exact = amount.exact().filter(|rate| *rate > 0.0);
         if exact.is_none() {
-            self.decoder.wrong(node, "`rate`", "a rate such as `100/s`");
+            self.decoder.wrong(node, what, "a rate such as `100/s`");
         }
         exact
     }
@@ -277,5 +248,26 @@ impl Reader<'_> {
         };
         let problem = Problem::new("unknown-method", method.span, message);
         self.decoder.report(problem.hint(hint));
+    }
+}
+
+/// One call by the edge, and nothing else about it.
+fn once(callee: Callee) -> CallSpec {
+    CallSpec {
+        callee,
+        from: EDGE_ACCOUNT.to_owned(),
+        locality: Locality::default(),
+        starts: Starts::At {
+            first: Duration::ZERO,
+            every: Duration::ZERO,
+            times: 1,
+            is_random: false,
+        },
+        timeout: None,
+        headers: Vec::new(),
+        is_replayable: true,
+        is_retry: false,
+        cancel_after: None,
+        expect: Vec::new(),
     }
 }

@@ -185,12 +185,10 @@ impl Reader<'_> {
 
     fn state(&mut self, mut fields: Fields<'_>, state: &mut State) {
         self.locality(&mut fields, &mut state.locality);
-        let priority = fields.take("priority");
-        if let Some(priority) = priority.and_then(|node| self.small(node, "`priority`", 0)) {
+        if let Some(priority) = self.maybe(&mut fields, "priority", Self::count) {
             state.priority = priority;
         }
-        let weight = fields.take("weight");
-        if let Some(weight) = weight.and_then(|node| self.small(node, "`weight`", 1)) {
+        if let Some(weight) = self.maybe(&mut fields, "weight", Self::some) {
             state.weight = weight;
         }
         if let Some(node) = fields.take("labels") {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weft_model::{
     Problem, Spanned,
-    yaml::{Node, Value, nearest},
+    yaml::{Fields, Node, Value, nearest},
 };
 use weft_policy::code;
 
@@ -12,6 +12,30 @@ use super::Reader;
 use crate::words::{self, Amount, Spread, Unit};
 
 impl Reader<'_> {
+    /// The value of a key, if it is there and good.
+    pub(super) fn maybe<T>(
+        &mut self,
+        fields: &mut Fields<'_>,
+        key: &'static str,
+        read: impl Fn(&mut Self, &Node, &str) -> Option<T>,
+    ) -> Option<T> {
+        let node = fields.take(key)?;
+        read(self, node, &format!("`{key}`"))
+    }
+
+    pub(super) fn text(&mut self, node: &Node, what: &str) -> Option<Spanned<String>> {
+        self.decoder.text(node, what)
+    }
+
+    pub(super) fn count(&mut self, node: &Node, what: &str) -> Option<u32> {
+        self.small(node, what, 0)
+    }
+
+    /// One or more.
+    pub(super) fn some(&mut self, node: &Node, what: &str) -> Option<u32> {
+        self.small(node, what, 1)
+    }
+
     /// A number as text: `3`, `1.5`, `20ms`.
     pub(super) fn number_text(&mut self, node: &Node, what: &str) -> Option<Spanned<String>> {
         match &node.value {

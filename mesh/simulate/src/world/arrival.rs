@@ -1,7 +1,7 @@
 //! What happens to a request at an endpoint before the workload has it: its sidecar's inbound engine.
 
 use weft_policy::{
-    InboundFacts, Outcome, RetryAdvice, code, deadline::format_timeout, retry::Pushback,
+    InboundFacts, Outcome, Refusal, RetryAdvice, code, deadline::format_timeout, retry::Pushback,
 };
 
 use super::{attempt::Work, call::Lookup, *};
@@ -101,22 +101,26 @@ impl World<'_> {
                 true
             }
             Err(refusal) => {
-                let pushback = match refusal.retry {
-                    None => Pushback::Absent,
-                    Some(RetryAdvice::Never) => Pushback::Stop,
-                    Some(RetryAdvice::After(wait)) => Pushback::Wait(wait),
-                };
-                let attempt = &mut self.attempts[id];
-                if let Pushback::Wait(wait) = pushback {
-                    attempt.story.pushback = Some(wait);
-                }
-                attempt.story.rate_limit = refusal.rate_limit;
-                attempt.story.caller_rule = refusal.record.rule.to_string();
-                attempt.said = Some((refusal.failure.reason, refusal.failure.message));
-                let code = refusal.failure.code;
-                self.ended(id, &Outcome::TrailersOnly { code, pushback });
+                self.refused(id, *refusal);
                 false
             }
         }
+    }
+
+    fn refused(&mut self, id: AttemptId, refusal: Refusal) {
+        let pushback = match refusal.retry {
+            None => Pushback::Absent,
+            Some(RetryAdvice::Never) => Pushback::Stop,
+            Some(RetryAdvice::After(wait)) => Pushback::Wait(wait),
+        };
+        let attempt = &mut self.attempts[id];
+        if let Pushback::Wait(wait) = pushback {
+            attempt.story.pushback = Some(wait);
+        }
+        attempt.story.rate_limit = refusal.rate_limit;
+        attempt.story.caller_rule = refusal.record.rule.to_string();
+        attempt.said = Some((refusal.failure.reason, refusal.failure.message));
+        let code = refusal.failure.code;
+        self.ended(id, &Outcome::TrailersOnly { code, pushback });
     }
 }
