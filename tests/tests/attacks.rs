@@ -120,15 +120,17 @@ async fn small_headers_that_grow_large_cost_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn replies_that_nobody_reads_cost_no_memory() {
+async fn replies_that_nobody_reads_cost_no_memory_and_close_the_connection() {
     for flood in [frame(PING, 0, 0, &[7; 8]), settings(&[])] {
-        attack_all(async |door| {
+        let [_, sidecars @ ..] = attack_all(async |door| {
             let raw = Raw::open_deaf(door, &[]).await.unwrap();
             let flood = flood.repeat(1_000);
             let pieces = std::iter::repeat_with(|| flood.clone());
             raw.flood(pieces.take(400), Duration::from_secs(1)).await
         })
         .await;
+        // hyper, at the edge, stops reading instead.
+        assert!(sidecars.iter().all(|ending| ending.is_closed()));
     }
 }
 
@@ -146,8 +148,8 @@ async fn empty_data_closes_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn priorities_cost_nothing() {
-    attack_all(async |door| {
+async fn priorities_close_a_sidecars_connection_and_cost_the_edge_nothing() {
+    let [_, sidecars @ ..] = attack_all(async |door| {
         let raw = Raw::open(door, &[]).await.unwrap();
         let pieces = (0..100).map(|piece| {
             let priority = |number| frame(PRIORITY, 0, stream(number), &[0, 0, 0, 0, 16]);
@@ -158,6 +160,7 @@ async fn priorities_cost_nothing() {
         raw.flood(pieces, Duration::from_secs(1)).await
     })
     .await;
+    assert_eq!(sidecars, [Ending::Closed(Some(ENHANCE_YOUR_CALM)); 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

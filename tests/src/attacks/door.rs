@@ -120,7 +120,7 @@ impl Door {
     /// If it is not.
     pub async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         match &self.tls {
-            None => Ok(Box::new(TcpStream::connect(self.address).await?)),
+            None => Ok(Box::new(connect_tcp(self.address).await?)),
             Some(tls) => connect_tls(self.address, tls.clone()).await,
         }
     }
@@ -188,9 +188,16 @@ pub async fn connect_tls(
     address: SocketAddr,
     config: Arc<ClientConfig>,
 ) -> io::Result<Box<dyn Stream>> {
-    let tcp = TcpStream::connect(address).await?;
+    let tcp = connect_tcp(address).await?;
     let name = server_name(address.ip());
     Ok(Box::new(
         TlsConnector::from(config).connect(name, tcp).await?,
     ))
+}
+
+/// As gRPC clients connect: small frames are sent at once.
+async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect(address).await?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
 }
