@@ -69,6 +69,7 @@ pub(crate) fn refusal(authority: &str, path: &str, failure: &Failure) -> Respons
         ..DecisionRecord::default()
     };
     tracing::warn!(
+        target: "weft::access",
         authority = &*record.target,
         method = &*record.method,
         reason = record.reason.as_str(),

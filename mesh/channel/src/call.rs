@@ -51,8 +51,8 @@ pub(crate) async fn call(
         if let Err(failure) = prepared {
             return ending.answer(&failure);
         }
-        mirror::copies(&mut ending, &head);
         headers::change(&mut head.headers, &ending.call.request_headers);
+        mirror::copies(&mut ending, &head);
         carry_out(ending, &head).await
     };
     work.instrument(span).await

@@ -63,6 +63,14 @@ impl Ending {
         self.winner = None;
     }
 
+    /// There is nothing to send after all: a call that was none.
+    pub(crate) fn forget(&mut self) {
+        self.is_over = true;
+        let now = Instant::now().into_std();
+        let mut engine = self.inner.engine.lock();
+        engine.finished(&mut self.call, code::CANCELLED, false, now);
+    }
+
     /// Whoever called is told not to repeat what was repeated here in vain.
     pub(crate) fn tell_spent(&self, headers: &mut HeaderMap) {
         if self.call.retries_are_spent() {

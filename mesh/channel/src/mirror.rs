@@ -56,17 +56,17 @@ pub(crate) fn copies(ending: &mut Ending, head: &request::Parts) {
 async fn send(
     inner: Arc<Inner>,
     call: Call,
-    mut head: request::Parts,
+    head: request::Parts,
     whole: oneshot::Receiver<Body>,
     _permit: OwnedSemaphorePermit,
 ) {
-    let request_headers = Arc::clone(&call.request_headers);
-    crate::headers::change(&mut head.headers, &request_headers);
     let mut ending = Ending::new(inner, call, crate::body::empty(), Instant::now());
     ending.is_copy = true;
     let left = ending.call.deadline.remaining(Instant::now().into_std());
     let work = async {
-        let Ok(body) = whole.await else { return };
+        let Ok(body) = whole.await else {
+            return ending.forget();
+        };
         ending.request(body);
         let response = carry_out(ending, &head).await;
         let mut answer = response.into_body();
