@@ -55,7 +55,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 use weft_identity::{Identity, SpiffeId};
-use weft_model::dataplane::Snapshot;
+use weft_model::dataplane::{Locality, Snapshot};
 use weft_policy::{Engine, Options, retry::RetryMarks};
 use weft_runtime::metrics::Metrics;
 
@@ -101,6 +101,16 @@ impl Channel {
     /// `identity`; without one it connects in cleartext and asks nobody who they are. Registers its
     /// metrics, so one channel per `metrics`. Must be called inside a tokio runtime.
     pub fn new(
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        identity: impl Into<Option<Arc<Identity>>>,
+        metrics: &Metrics,
+    ) -> Self {
+        Self::near(Locality::default(), snapshots, identity, metrics)
+    }
+
+    /// As [`Self::new`], for a process that knows where it runs: near endpoints are called first.
+    pub fn near(
+        locality: Locality,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         identity: impl Into<Option<Arc<Identity>>>,
         metrics: &Metrics,
@@ -110,8 +120,8 @@ impl Channel {
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             engine: Mutex::new(Engine::new(Options {
+                locality,
                 process: rand::random(),
-                ..Options::default()
             })),
             marks: Mutex::default(),
             is_mutual: identity.is_some(),

@@ -162,7 +162,8 @@ impl Mesh {
 
     /// The mesh of this process's environment, as a sidecar reads it: `WEFT_MESH_FILE` for a mesh file
     /// without a control plane, else `WEFT_SERVICE`, `WEFT_INSTANCE`, `WEFT_CONTROL`,
-    /// `WEFT_TRUST_BUNDLE`, `WEFT_TOKEN_FILE` and `WEFT_STATE_DIR`. Its metrics are the process's.
+    /// `WEFT_TRUST_BUNDLE`, `WEFT_TOKEN_FILE` and `WEFT_STATE_DIR`; `WEFT_LOCALITY` either way. Its
+    /// metrics are the process's.
     ///
     /// # Errors
     /// If a variable is missing, and as [`Self::from_file`] and [`Self::from_control`].
@@ -171,6 +172,7 @@ impl Mesh {
             Some(path) => Self::from_file(FileOptions {
                 path: path.into(),
                 service: std::env::var("WEFT_SERVICE").ok(),
+                locality: control::locality()?,
                 metrics: global(),
                 ..FileOptions::default()
             }),

@@ -15,7 +15,7 @@ mod method;
 mod resilience;
 mod route;
 
-pub use endpoint::{Discovery, DnsName, Endpoint, HealthStatus, Locality};
+pub use endpoint::{Discovery, DnsName, Endpoint, HealthStatus, InvalidLocality, Locality};
 pub use inbound::{
     AdaptiveConcurrency, AuthzRule, Criticality, Inbound, RateLimit, RateLimitKey, TokenBucket,
 };

@@ -44,7 +44,7 @@ pub struct Args {
     pub state_dir: PathBuf,
     /// Where this workload runs, `REGION/ZONE/SUB_ZONE`, of which the end may be missing. Near endpoints
     /// are called first.
-    #[arg(long, env = "WEFT_LOCALITY", default_value = "", value_parser = parse_locality)]
+    #[arg(long, env = "WEFT_LOCALITY", default_value = "")]
     pub locality: Locality,
     /// Written as JSON once the sidecar serves.
     #[arg(long, env = "WEFT_READY_FILE")]
@@ -52,20 +52,4 @@ pub struct Args {
     /// How long open calls may finish after SIGTERM.
     #[arg(long, env = "DRAIN_GRACE", default_value = "10s", value_parser = parse_duration)]
     pub drain_grace: Duration,
-}
-
-fn parse_locality(text: &str) -> Result<Locality, String> {
-    let mut parts = text.split('/').map(str::to_owned);
-    let mut next = || parts.next().unwrap_or_default();
-    let locality = Locality {
-        region: next(),
-        zone: next(),
-        sub_zone: next(),
-    };
-    match parts.next() {
-        None => Ok(locality),
-        Some(_) => Err(format!(
-            "`{text}` is not of the form `REGION/ZONE/SUB_ZONE`"
-        )),
-    }
 }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use weft_channel::{ControlOptions, Mesh};
 use weft_identity::token;
+use weft_model::dataplane::Locality;
 use weft_runtime::metrics::Metrics;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -108,7 +109,7 @@ impl World {
             trust_bundle: self.state("root.pem"),
             token_file: self.token("orders"),
             state_dir: self.dir.path().join("sidecar"),
-            locality: Default::default(),
+            locality: Locality::default(),
             ready_file: Some(ready.clone()),
             drain_grace: Duration::from_secs(5),
         };
@@ -175,6 +176,7 @@ impl World {
             trust_bundle: self.state("root.pem"),
             token_file: self.token(account),
             state_dir: self.dir.path().join(format!("state-{account}")),
+            locality: Locality::default(),
             metrics: metrics.clone(),
         }
     }

@@ -8,6 +8,7 @@ use tracing::error;
 use weft_identity::{
     ControlUri, Enrolment, EnrolmentError, Expected, Identity, TrustBundle, channel, client_config,
 };
+use weft_model::dataplane::Locality;
 use weft_runtime::metrics::{Metrics, global};
 use weft_xds::client::{AdsClient, AdsOptions};
 
@@ -29,6 +30,8 @@ pub struct ControlOptions {
     pub token_file: PathBuf,
     /// Where the last good configuration is kept for a start without the control plane.
     pub state_dir: PathBuf,
+    /// Where this process runs: near endpoints are called first.
+    pub locality: Locality,
     /// Where metrics go: a registry of its own where the service counts its calls itself.
     pub metrics: Metrics,
 }
@@ -53,9 +56,19 @@ impl ControlOptions {
             trust_bundle: variable("WEFT_TRUST_BUNDLE")?.into(),
             token_file: variable("WEFT_TOKEN_FILE")?.into(),
             state_dir: variable("WEFT_STATE_DIR")?.into(),
+            locality: locality()?,
             metrics: global(),
         })
     }
+}
+
+/// `WEFT_LOCALITY`, if it is set.
+pub(super) fn locality() -> Result<Locality, MeshError> {
+    let text = std::env::var("WEFT_LOCALITY").unwrap_or_default();
+    text.parse().map_err(|error| MeshError::Environment {
+        name: "WEFT_LOCALITY",
+        reason: format!("{error}"),
+    })
 }
 
 fn variable(name: &'static str) -> Result<String, MeshError> {
@@ -103,8 +116,9 @@ impl Mesh {
         tokio::spawn(stop.run_until_cancelled_owned(renewal));
         // The client publishes until it is stopped, so that a first one comes.
         let _ = snapshots.wait_for(Option::is_some).await;
+        let (followed, own, metrics) = (snapshots.clone(), Arc::clone(&identity), &options.metrics);
         Ok(Self {
-            channel: Channel::new(snapshots.clone(), Arc::clone(&identity), &options.metrics),
+            channel: Channel::near(options.locality, followed, own, metrics),
             snapshots,
             identity: Some(identity),
             metrics: options.metrics,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 use tokio::sync::watch;
 use weft_identity::Identity;
-use weft_model::dataplane::{Discovery, DnsName, Endpoint, Snapshot, Target};
+use weft_model::dataplane::{Discovery, DnsName, Endpoint, Locality, Snapshot, Target};
 use weft_runtime::metrics::Metrics;
 
 use super::{Mesh, MeshError};
@@ -25,6 +25,8 @@ pub struct FileOptions {
     /// Where services are, by their names. Others are looked up under their names, as in a Kubernetes
     /// cluster.
     pub endpoints: BTreeMap<String, Vec<SocketAddr>>,
+    /// Where this process runs: near endpoints are called first.
+    pub locality: Locality,
     /// Where metrics go: a registry of its own where the service counts its calls itself.
     pub metrics: Metrics,
 }
@@ -38,9 +40,10 @@ impl Mesh {
         let snapshot = read(&options)?;
         // Nothing more will come: whoever follows keeps what there is.
         let (_, snapshots) = watch::channel(Some(Arc::new(snapshot)));
-        let identity = options.identity;
+        let (locality, identity) = (options.locality, options.identity);
+        let (followed, metrics) = (snapshots.clone(), &options.metrics);
         Ok(Self {
-            channel: Channel::new(snapshots.clone(), identity.clone(), &options.metrics),
+            channel: Channel::near(locality, followed, identity.clone(), metrics),
             snapshots,
             identity,
             metrics: options.metrics,

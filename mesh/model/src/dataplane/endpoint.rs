@@ -1,7 +1,7 @@
 //! Where a service is.
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, str::FromStr, time::Duration};
 
 /// One running instance of a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,6 +46,30 @@ pub struct Locality {
     pub zone: String,
     /// `rack-7`
     pub sub_zone: String,
+}
+
+/// A text names no locality.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not of the form `REGION/ZONE/SUB_ZONE`")]
+pub struct InvalidLocality(String);
+
+impl FromStr for Locality {
+    type Err = InvalidLocality;
+
+    /// Reads `REGION/ZONE/SUB_ZONE`, of which the end may be missing.
+    fn from_str(text: &str) -> Result<Self, InvalidLocality> {
+        let mut parts = text.split('/').map(str::to_owned);
+        let mut next = || parts.next().unwrap_or_default();
+        let locality = Self {
+            region: next(),
+            zone: next(),
+            sub_zone: next(),
+        };
+        match parts.next() {
+            None => Ok(locality),
+            Some(_) => Err(InvalidLocality(text.to_owned())),
+        }
+    }
 }
 
 /// What the control plane knows about an endpoint's health.
