@@ -1,13 +1,21 @@
 //! The admin port: metrics, health and whatever pages a process adds. It is for operators on the
 //! machine or in the cluster, never for the world.
 
-use std::io;
+use std::{collections::HashMap, io};
 
-use axum::{Router, http::StatusCode, http::header, routing::get};
+use axum::{
+    Router,
+    extract::Query,
+    http::{HeaderMap, StatusCode, header},
+    routing::get,
+};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    telemetry::filter::{self, FilterError},
+};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -39,12 +47,15 @@ pub struct Admin {
     pub metrics: Metrics,
     /// `/readyz`: 200 if ready, else 503.
     pub readiness: Readiness,
-    /// More pages; they must not use the three paths above and `/healthz`.
+    /// More pages; they must not use the paths that [`serve`] has.
     pub routes: Router,
 }
 
-/// Serves `/metrics`, `/healthz`, `/readyz` and the extra routes over HTTP/1.1 and HTTP/2 until `token`
-/// is cancelled. Open connections are not waited for.
+/// Serves `/metrics` (also `/stats/prometheus`), `/healthz`, `/readyz` (also `/ready`), `/logging` and the
+/// extra routes over HTTP/1.1 and HTTP/2 until `token` is cancelled. Open connections are not waited for.
+///
+/// `GET /logging` shows which log lines are written, `POST /logging?level=debug` changes it: a level, or
+/// levels of targets as in `RUST_LOG`.
 ///
 /// # Errors
 ///
@@ -80,8 +91,37 @@ fn router(admin: Admin) -> Router {
         async move { answer }
     };
     Router::new()
-        .route("/metrics", get(show_metrics))
+        .route("/metrics", get(show_metrics.clone()))
+        .route("/stats/prometheus", get(show_metrics))
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(show_readiness))
+        .route("/readyz", get(show_readiness.clone()))
+        .route("/ready", get(show_readiness))
+        .route("/logging", get(show_logging).post(change_logging))
         .merge(routes)
+}
+
+async fn show_logging() -> (StatusCode, String) {
+    match filter::current() {
+        Some(current) => (StatusCode::OK, format!("{current}\n")),
+        None => (StatusCode::NOT_FOUND, format!("{}\n", FilterError::Unset)),
+    }
+}
+
+async fn change_logging(
+    headers: HeaderMap,
+    Query(query): Query<HashMap<String, String>>,
+) -> (StatusCode, String) {
+    // A page in the browser of an operator can send a form here, but not without saying where it is from.
+    if headers.contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, "not from a web page\n".to_owned());
+    }
+    let level = query.get("level").map_or("", String::as_str);
+    match filter::set(level) {
+        Ok(()) => {
+            tracing::info!(level, "log level changed");
+            show_logging().await
+        }
+        Err(error @ FilterError::Invalid { .. }) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(error) => (StatusCode::CONFLICT, format!("{error}\n")),
+    }
 }

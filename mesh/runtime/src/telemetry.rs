@@ -1,5 +1,6 @@
 //! Logs on standard error and spans over OTLP.
 
+pub mod filter;
 mod json;
 
 use std::{env, io, io::IsTerminal as _};
@@ -7,9 +8,8 @@ use std::{env, io, io::IsTerminal as _};
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Keeps the exporter running. Spans that are not yet exported are sent when it is dropped.
 #[derive(Debug)]
@@ -37,6 +37,11 @@ impl Drop for Telemetry {
 ///
 /// In a process that has a subscriber already, such as a test, the one that is there stays.
 pub fn init(name: &str) -> Telemetry {
+    init_with(name, &[])
+}
+
+/// As [`init`], with levels for targets that `RUST_LOG` does not name.
+pub fn init_with(name: &str, levels: &[(&'static str, LevelFilter)]) -> Telemetry {
     let (provider, exporter_error) = tracer_provider(name);
     let tracer = provider.tracer("weft");
     // Our own transport's chatter would be exported by itself, forever.
@@ -46,18 +51,18 @@ pub fn init(name: &str) -> Telemetry {
         .with_location(false)
         .with_tracked_inactivity(false)
         .with_filter(span_filter());
-    let text = io::stderr().is_terminal();
-    let logs = if text {
+    let (logged, reload) = filter::first(levels);
+    let logs = if io::stderr().is_terminal() {
         tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
-            .with_filter(log_filter())
+            .with_filter(logged)
             .boxed()
     } else {
         tracing_subscriber::fmt::layer()
             .with_writer(io::stderr)
             .fmt_fields(tracing_subscriber::fmt::format::JsonFields::new())
             .event_format(json::JsonLines::new(name))
-            .with_filter(log_filter())
+            .with_filter(logged)
             .boxed()
     };
     let fresh = tracing_subscriber::registry()
@@ -68,18 +73,15 @@ pub fn init(name: &str) -> Telemetry {
     if let Some(error) = exporter_error {
         tracing::error!(%error, "spans are not exported");
     }
-    if !fresh {
+    if fresh {
+        filter::keep(reload, levels);
+    } else {
         tracing::debug!("a subscriber is already set");
     }
     Telemetry { provider }
 }
 
-fn log_filter() -> EnvFilter {
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"))
-}
-
 fn span_filter() -> tracing_subscriber::filter::Targets {
-    use tracing::level_filters::LevelFilter;
     [
         "h2",
         "hyper",

@@ -67,6 +67,8 @@ definitions! {
         "Time from the start of a call to its end, as seen by the reporter.";
     REFUSED_CONNECTIONS = "weft_inbound_connections_refused",
         "Inbound connections refused before any request, by reason.";
+    CLOSED_CONNECTIONS = "weft_connections_closed",
+        "Connections closed because the peer broke HTTP/2 or a limit, by reason.";
 }
 
 /// Bucket bounds of [`ISTIO_REQUEST_MILLISECONDS`]: Istio's, as far as calls have a deadline.
