@@ -6,7 +6,7 @@ use tracing::{Span, field::Empty, info_span};
 use weft_policy::{Call, DecisionRecord, Failure, PATIENCE, Reason, RequestFacts};
 use weft_runtime::trace;
 
-use crate::{Inner, body::Body, headers, status};
+use crate::{Inner, access, body::Body, headers, status};
 
 /// A child of the current span, or of the caller's where this process has none for the call yet.
 pub(crate) fn call_span(authority: &str, head: &request::Parts) -> Span {
@@ -68,14 +68,7 @@ pub(crate) fn refusal(authority: &str, path: &str, failure: &Failure) -> Respons
         reason: failure.reason,
         ..DecisionRecord::default()
     };
-    tracing::warn!(
-        target: "weft::access",
-        authority = &*record.target,
-        method = &*record.method,
-        reason = record.reason.as_str(),
-        message_sent = failure.message,
-        "outbound call refused"
-    );
+    access::refused(&record, &failure.message);
     status::response(failure, &record)
 }
 

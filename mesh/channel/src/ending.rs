@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
-use tracing::{Span, debug, warn};
-use weft_policy::{Call, Failure, Reason, code, record::FailedAttempt, retry::RetryStop};
+use tracing::Span;
+use weft_policy::{Call, Failure, Reason, code};
 use weft_runtime::metrics::calls::ClientLabels;
 
-use crate::{Inner, headers, in_flight::InFlight, replay::Replay, response::CallEnd, status};
+use crate::{
+    Inner, access::Line, headers, in_flight::InFlight, replay::Replay, response::CallEnd, status,
+};
 
 /// A call under way. Dropped before it is answered or failed, the call was cancelled by its caller.
 pub(crate) struct Ending {
@@ -81,49 +83,19 @@ impl Ending {
     fn log(&self, status: i32, message: &str, took: Duration) {
         let _entered = self.span.enter();
         let record = &self.call.record;
-        let status_name = code::name(status);
-        let failures = (!record.failures.is_empty()).then(|| join(&record.failures));
         self.span.record("rpc.grpc.status_code", status);
         if !matches!(record.reason, Reason::Answered | Reason::Cancelled) {
             self.span.record("otel.status_code", "ERROR");
         }
-        // A macro keeps both lines' fields the same; the level of an event is a constant.
-        macro_rules! line {
-            ($level:ident, $text:literal) => {
-                $level!(
-                    target: "weft::access",
-                    decision = %record.id,
-                    authority = &*record.target,
-                    method = &*record.method,
-                    rule = &*record.rule,
-                    route = record.route.as_deref(),
-                    backend = record.backend.as_deref(),
-                    subset = record.subset.as_deref(),
-                    instance = record.instance(),
-                    attempts = record.attempts,
-                    hedges = record.hedges,
-                    transparent_retries = record.transparent_retries,
-                    failures = failures.as_deref(),
-                    not_retried = record.retry_stop.map(RetryStop::as_str),
-                    reason = record.reason.as_str(),
-                    status = status_name,
-                    millis = took.as_millis() as u64,
-                    message_sent = message,
-                    $text
-                )
-            };
-        }
-        match record.reason {
-            Reason::Answered | Reason::Cancelled => line!(debug, "outbound call"),
-            _ if self.is_copy => line!(debug, "copy of an outbound call failed"),
-            _ => line!(warn, "outbound call failed"),
-        }
+        let line = Line {
+            record,
+            status,
+            message,
+            took,
+            trace: None,
+        };
+        line.outbound(self.is_copy);
     }
-}
-
-fn join(failures: &[FailedAttempt]) -> String {
-    let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
-    failures.join(", ")
 }
 
 impl CallEnd for Ending {

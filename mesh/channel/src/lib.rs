@@ -13,6 +13,7 @@
 //! `weft-xds`), certificates (`weft-identity`), and all decisions (`weft-policy`). Start reading at
 //! `call.rs`, then `race.rs`.
 
+pub mod access;
 mod admit;
 mod attempt;
 pub mod body;

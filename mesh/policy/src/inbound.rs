@@ -181,11 +181,14 @@ impl InboundEngine {
         let inbound = &ready.inbound;
         let known = ready.cache.find(&facts, &ready.rules, &self.limits);
         let decision = known.matching.decide(facts.headers);
+        let stated = facts.criticality.and_then(Criticality::parse);
+        let criticality = stated.unwrap_or(inbound.default_criticality);
         let mut record = DecisionRecord {
             id,
             target: Arc::clone(&ready.target),
             method: Arc::clone(&known.path),
             caller: Some(Arc::clone(&known.caller)),
+            criticality: Some(criticality),
             rule: rule(&decision),
             ..DecisionRecord::default()
         };
@@ -210,8 +213,6 @@ impl InboundEngine {
                 return Err(refusal);
             }
         };
-        let stated = facts.criticality.and_then(Criticality::parse);
-        let criticality = stated.unwrap_or(inbound.default_criticality);
         let shedder = inbound.adaptive_concurrency.as_ref().map(|settings| {
             let shedder = &mut self.shedder;
             shedder.get_or_insert_with(|| Shedder::new(settings.clone(), now))

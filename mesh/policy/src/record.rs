@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use weft_model::dataplane::{Endpoint, MethodMatch};
+use weft_model::dataplane::{Criticality, Endpoint, MethodMatch};
 
 pub use crate::reason::Reason;
 use crate::retry::RetryStop;
@@ -94,6 +94,8 @@ pub struct DecisionRecord {
     pub method: Arc<str>,
     /// Inbound, the verified caller.
     pub caller: Option<Arc<str>>,
+    /// Inbound, how much the call matters.
+    pub criticality: Option<Criticality>,
     /// The method rule that applied: `sockshop.payments.v1.PaymentService/Authorize`, a service, `*`,
     /// or `none`; inbound, the caller rule.
     pub rule: Arc<str>,

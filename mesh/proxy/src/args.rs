@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use tracing::level_filters::LevelFilter;
 use weft_identity::ControlUri;
 use weft_model::dataplane::Locality;
 use weft_runtime::parse_duration;
@@ -24,7 +25,7 @@ pub struct Args {
     /// Where the workload sends its calls, without TLS. Keep it on loopback.
     #[arg(long, env = "WEFT_OUTBOUND_LISTEN", default_value = "127.0.0.1:15001")]
     pub outbound_listen: SocketAddr,
-    /// Where `/metrics`, `/healthz` and `/readyz` are.
+    /// Where metrics, health and what the sidecar knows are shown; `/` lists it.
     #[arg(long, env = "WEFT_ADMIN_LISTEN", default_value = "127.0.0.1:15020")]
     pub admin_listen: SocketAddr,
     /// The address others reach the inbound listener at, if it differs from the one it is bound to.
@@ -46,10 +47,37 @@ pub struct Args {
     /// are called first.
     #[arg(long, env = "WEFT_LOCALITY", default_value = "")]
     pub locality: Locality,
+    /// Which calls leave a line in the log, unless `RUST_LOG` names `weft::access`.
+    #[arg(long, env = "WEFT_ACCESS_LOG", default_value = "errors")]
+    pub access_log: AccessLog,
     /// Written as JSON once the sidecar serves.
     #[arg(long, env = "WEFT_READY_FILE")]
     pub ready_file: Option<PathBuf>,
     /// How long open calls may finish after SIGTERM.
     #[arg(long, env = "DRAIN_GRACE", default_value = "10s", value_parser = parse_duration)]
     pub drain_grace: Duration,
+}
+
+/// Which calls leave a line in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Those that the mesh refused or failed.
+    #[default]
+    Errors,
+    /// All.
+    All,
+}
+
+impl AccessLog {
+    /// The level of the access log's target.
+    pub(crate) fn level(self) -> (&'static str, LevelFilter) {
+        let level = match self {
+            Self::Off => LevelFilter::OFF,
+            Self::Errors => LevelFilter::WARN,
+            Self::All => LevelFilter::DEBUG,
+        };
+        ("weft::access", level)
+    }
 }

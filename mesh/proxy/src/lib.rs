@@ -13,12 +13,13 @@ mod args;
 mod health;
 mod metrics;
 mod names;
+mod pages;
 mod plane;
 mod run;
 mod sidecar;
 
 pub use crate::{
-    args::Args,
+    args::{AccessLog, Args},
     run::{run, serve},
     sidecar::{Grace, Listeners, Sidecar, Workload},
 };

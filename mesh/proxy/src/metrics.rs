@@ -1,4 +1,7 @@
-//! Metrics of the data plane under gRPC's names, read from its thread when somebody asks.
+//! Metrics of the data plane, read from its thread when somebody asks. Families of calls are those of
+//! [`weft_runtime::metrics::calls`]; besides, [`gauges`] says how things stand now.
+
+mod gauges;
 
 use std::sync::{Arc, Weak};
 
@@ -7,189 +10,207 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, MetricEncoder, NoLabelSet},
     metrics::{MetricType, counter::ConstCounter},
 };
-use weft_policy::code;
-use weft_runtime::metrics::CALL_SECONDS;
+use weft_identity::SpiffeId;
+use weft_policy::{ClusterStatus, InboundStatus, code};
+use weft_runtime::metrics::{
+    CALL_SECONDS,
+    calls::{
+        self, ClientLabels, ClientStatusLabels, Definition, ISTIO_MILLISECONDS, IstioLabels,
+        RefusalLabels, Reporter, ServerLabels, ServerStatusLabels,
+    },
+};
 
-use crate::plane::{ByStatus, Counts, Durations, Plane, Side, Stats};
+use crate::plane::{ByStatus, Core, Counts, Durations, Plane, Side, Stats};
 
 /// Reads the counts of a data plane.
 #[derive(Debug)]
-pub(crate) struct PlaneCollector(pub(crate) Weak<Plane>);
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ClientLabels {
-    grpc_method: Arc<str>,
-    grpc_target: Arc<str>,
+pub(crate) struct PlaneCollector {
+    pub(crate) plane: Weak<Plane>,
+    /// The workload's.
+    pub(crate) service: String,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ClientStatusLabels {
-    grpc_method: Arc<str>,
-    grpc_target: Arc<str>,
-    grpc_status: &'static str,
+/// What the thread is asked for.
+struct Reading {
+    stats: Stats,
+    clusters: Vec<ClusterStatus>,
+    inbound: InboundStatus,
+    /// How many callers are connected: inbound, outbound.
+    connections: [usize; 2],
+    id: Option<SpiffeId>,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ServerLabels {
-    grpc_method: Arc<str>,
-}
+impl Reading {
+    fn take(core: &mut Core) -> Self {
+        Self {
+            stats: core.stats.clone(),
+            clusters: core.engine.clusters(core.now),
+            inbound: core.inbound.status(),
+            connections: [Side::Inbound, Side::Outbound].map(|side| core.connections(side)),
+            id: core.identity.as_ref().map(|identity| identity.id()),
+        }
+    }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ServerStatusLabels {
-    grpc_method: Arc<str>,
-    grpc_status: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
+    fn rows(&self, side: Side) -> impl Iterator<Item = &Counts> {
+        let rows = self.stats.rows.iter();
+        rows.filter(move |row| row.labels.side == side)
+    }
 }
 
 type Encoded = Result<(), std::fmt::Error>;
 
 impl Collector for PlaneCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
-        let Some(stats) = self.0.upgrade().and_then(|plane| plane.stats()) else {
+        let plane = self.plane.upgrade();
+        let Some(reading) = plane.and_then(|plane| plane.ask(Reading::take)) else {
             return Ok(());
         };
-        client(&stats, &mut encoder)?;
-        server(&stats, &mut encoder)?;
-        let mut reasons = |name, help, counts: &[(&'static str, u64)]| {
-            let counts = counts
-                .iter()
-                .map(|&(reason, count)| (ReasonLabels { reason }, count));
-            counters(&mut encoder, name, help, counts)
+        let encoder = &mut encoder;
+        client(&reading, encoder)?;
+        server(&reading, encoder)?;
+        istio(&reading, &self.service, encoder)?;
+        let reasons = |counts: &[(&'static str, u64)]| {
+            let counts = counts.iter().copied();
+            counts
+                .map(|(reason, count)| (RefusalLabels { reason }, count))
+                .collect::<Vec<_>>()
         };
-        reasons(
-            "weft_inbound_connections_refused",
-            "Inbound connections refused before any request, by reason",
-            &stats.refused,
-        )?;
-        reasons(
-            "weft_connections_closed",
-            "Connections closed because the peer broke HTTP/2 or a limit, by reason",
-            &stats.violations,
-        )
+        let Stats {
+            refused,
+            violations,
+            ..
+        } = &reading.stats;
+        counters(encoder, calls::REFUSED_CONNECTIONS, reasons(refused))?;
+        counters(encoder, calls::CLOSED_CONNECTIONS, reasons(violations))?;
+        gauges::encode(&reading, encoder)
     }
 }
 
-fn client(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
-    let rows = || {
-        stats
-            .rows
-            .iter()
-            .filter(|row| row.labels.side == Side::Outbound)
-    };
+fn client(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+    let rows = || reading.rows(Side::Outbound);
     let labels = |row: &Counts| ClientLabels {
         grpc_method: Arc::clone(&row.labels.method),
         grpc_target: Arc::clone(&row.labels.peer),
     };
-    let with_status = |row: &Counts, status| ClientStatusLabels {
-        grpc_method: Arc::clone(&row.labels.method),
-        grpc_target: Arc::clone(&row.labels.peer),
-        grpc_status: code::name(status),
+    let by_status = |of: fn(&Counts) -> &ByStatus| {
+        rows().flat_map(move |row| {
+            of(row).iter().map(move |(status, durations)| {
+                let labels = ClientStatusLabels {
+                    grpc_method: Arc::clone(&row.labels.method),
+                    grpc_target: Arc::clone(&row.labels.peer),
+                    grpc_status: code::name(*status),
+                };
+                (labels, durations)
+            })
+        })
     };
-    let histogram =
-        |encoder: &mut DescriptorEncoder<'_>, name, help, of: fn(&Counts) -> &ByStatus| {
-            let all = rows().flat_map(|row| {
-                of(row)
-                    .iter()
-                    .map(move |(status, durations)| (with_status(row, *status), durations))
-            });
-            histograms(encoder, name, help, all)
+    let nonzero = |of: fn(&Counts) -> u64| {
+        let counts = rows().map(move |row| (labels(row), of(row)));
+        counts.filter(|(_, count)| *count > 0)
+    };
+    let attempts = rows().map(|row| (labels(row), row.attempts_started));
+    counters(encoder, calls::CLIENT_ATTEMPTS, attempts)?;
+    let attempts = by_status(|row| &row.attempts);
+    seconds(encoder, calls::CLIENT_ATTEMPT_SECONDS, attempts)?;
+    let ended = by_status(|row| &row.calls);
+    seconds(encoder, calls::CLIENT_CALL_SECONDS, ended)?;
+    counters(encoder, calls::CLIENT_RETRIES, nonzero(|row| row.retries))?;
+    let transparent = nonzero(|row| row.transparent_retries);
+    counters(encoder, calls::CLIENT_TRANSPARENT_RETRIES, transparent)?;
+    counters(encoder, calls::CLIENT_HEDGES, nonzero(|row| row.hedges))?;
+    let delays = rows().map(|row| (labels(row), &row.retry_delay));
+    let delays = delays.filter(|(_, delays)| delays.count() > 0);
+    seconds(encoder, calls::CLIENT_RETRY_DELAY_SECONDS, delays)
+}
+
+fn server(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+    // Callers are not in gRPC's labels: their rows are summed.
+    let mut started: Sums<_, u64> = Sums::default();
+    let mut ended: Sums<_, Durations> = Sums::default();
+    for row in reading.rows(Side::Inbound) {
+        let grpc_method = &row.labels.method;
+        let labels = ServerLabels {
+            grpc_method: Arc::clone(grpc_method),
         };
-    counters(
+        *started.of(labels) += row.started;
+        for (status, durations) in &row.calls {
+            let labels = ServerStatusLabels {
+                grpc_method: Arc::clone(grpc_method),
+                grpc_status: code::name(*status),
+            };
+            ended.of(labels).add(durations);
+        }
+    }
+    counters(encoder, calls::SERVER_CALLS, started.0)?;
+    seconds(encoder, calls::SERVER_CALL_SECONDS, ended.iter())
+}
+
+/// What Istio's dashboards read. Methods are not in its labels.
+fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+    let own: Arc<str> = account(reading.id.as_ref().map(SpiffeId::as_str)).into();
+    let mut ended: Sums<IstioLabels, Durations> = Sums::default();
+    for row in &reading.stats.rows {
+        for (status, durations) in &row.calls {
+            let peer = &row.labels.peer;
+            let labels = match row.labels.side {
+                Side::Outbound => {
+                    IstioLabels::new(Reporter::Source, Arc::clone(&own), peer, *status, true)
+                }
+                Side::Inbound => {
+                    let source = account(Some(peer)).into();
+                    IstioLabels::new(Reporter::Destination, source, service, *status, true)
+                }
+            };
+            ended.of(labels).add(durations);
+        }
+    }
+    let counts = ended
+        .iter()
+        .map(|(labels, durations)| (labels, durations.count()));
+    counters(encoder, calls::ISTIO_REQUESTS, counts)?;
+    let definition = calls::ISTIO_REQUEST_MILLISECONDS;
+    histograms(
         encoder,
-        "grpc_client_attempt_started",
-        "Attempts of outbound calls begun",
-        rows().map(|row| (labels(row), row.attempts_started)),
-    )?;
-    histogram(
-        encoder,
-        "grpc_client_attempt_duration_seconds",
-        "Time from the start of an attempt to response headers or its failure",
-        |row| &row.attempts,
-    )?;
-    histogram(
-        encoder,
-        "grpc_client_call_duration_seconds",
-        "Time from the start of an outbound call to its end, retries included",
-        |row| &row.calls,
-    )?;
-    counters(
-        encoder,
-        "grpc_client_call_retries",
-        "Attempts after the first that a retry policy asked for",
-        rows()
-            .filter(|row| row.retries > 0)
-            .map(|row| (labels(row), row.retries)),
-    )?;
-    counters(
-        encoder,
-        "grpc_client_call_transparent_retries",
-        "Attempts that repeated one which reached no workload",
-        rows()
-            .filter(|row| row.transparent_retries > 0)
-            .map(|row| (labels(row), row.transparent_retries)),
+        definition,
+        (&ISTIO_MILLISECONDS, 1000.0),
+        ended.iter(),
     )
 }
 
-fn server(stats: &Stats, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
-    // Callers are not in gRPC's labels: their rows are summed.
-    let mut methods: Vec<(Arc<str>, u64, ByStatus)> = Vec::new();
-    for row in stats
-        .rows
-        .iter()
-        .filter(|row| row.labels.side == Side::Inbound)
-    {
-        let known = methods
-            .iter()
-            .position(|(method, ..)| *method == row.labels.method);
-        let at = known.unwrap_or_else(|| {
-            methods.push((Arc::clone(&row.labels.method), 0, Vec::new()));
-            methods.len() - 1
-        });
-        methods[at].1 += row.started;
-        for (status, durations) in &row.calls {
-            match methods[at].2.iter_mut().find(|(other, _)| other == status) {
-                Some((_, sum)) => sum.add(durations),
-                None => methods[at].2.push((*status, durations.clone())),
-            }
-        }
+/// The service account in a SPIFFE ID.
+fn account(id: Option<&str>) -> &str {
+    let parts = id.and_then(|id| id.rsplit_once("/sa/"));
+    parts.map_or("unknown", |(_, account)| account)
+}
+
+/// Sums by labels, few enough to be looked through.
+struct Sums<L, V>(Vec<(L, V)>);
+
+impl<L, V> Default for Sums<L, V> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
-    let labels = |method: &Arc<str>| ServerLabels {
-        grpc_method: Arc::clone(method),
-    };
-    counters(
-        encoder,
-        "grpc_server_call_started",
-        "Inbound calls begun",
-        methods
-            .iter()
-            .map(|(method, started, _)| (labels(method), *started)),
-    )?;
-    let all = methods.iter().flat_map(|(method, _, calls)| {
-        calls.iter().map(move |(status, durations)| {
-            let labels = ServerStatusLabels {
-                grpc_method: Arc::clone(method),
-                grpc_status: code::name(*status),
-            };
-            (labels, durations)
-        })
-    });
-    histograms(
-        encoder,
-        "grpc_server_call_duration_seconds",
-        "Time from the start of an inbound call to its end",
-        all,
-    )
+}
+
+impl<L: PartialEq + Clone, V: Default> Sums<L, V> {
+    fn of(&mut self, labels: L) -> &mut V {
+        let known = self.0.iter().position(|(other, _)| *other == labels);
+        let at = known.unwrap_or_else(|| {
+            self.0.push((labels, V::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[at].1
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (L, &V)> {
+        self.0.iter().map(|(labels, sum)| (labels.clone(), sum))
+    }
 }
 
 fn counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    counts: impl Iterator<Item = (L, u64)>,
+    Definition { name, help }: Definition,
+    counts: impl IntoIterator<Item = (L, u64)>,
 ) -> Encoded {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, count) in counts {
@@ -199,21 +220,28 @@ fn counters<L: EncodeLabelSet>(
     Ok(())
 }
 
+fn seconds<'a, L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    definition: Definition,
+    all: impl Iterator<Item = (L, &'a Durations)>,
+) -> Encoded {
+    histograms(encoder, definition, (&CALL_SECONDS, 1.0), all)
+}
+
 fn histograms<'a, L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    Definition { name, help }: Definition,
+    (bounds, scale): (&[f64], f64),
     all: impl Iterator<Item = (L, &'a Durations)>,
 ) -> Encoded {
     let mut metric: MetricEncoder<'_> =
         encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
     for (labels, durations) in all {
-        let bounds = CALL_SECONDS.into_iter().chain([f64::MAX]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(durations.buckets).collect();
-        let count = durations.buckets.iter().sum();
+        let (sum, count) = (durations.seconds * scale, durations.count());
+        let buckets = durations.below(bounds, scale);
         metric
             .encode_family(&labels)?
-            .encode_histogram::<NoLabelSet>(durations.seconds, count, &buckets, None)?;
+            .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ mod window;
 
 pub(crate) use self::{
     command::{Command, Plane},
+    core::Core,
     link::Side,
     stats::{ByStatus, Counts, Durations, Stats},
 };

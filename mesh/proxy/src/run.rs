@@ -31,7 +31,8 @@ const BACKLOG: u32 = 1024;
 pub fn run(args: Args) -> anyhow::Result<()> {
     let runtime = weft_runtime::runtime().context("cannot start threads")?;
     runtime.block_on(async {
-        let _telemetry = telemetry::init(&format!("{}-sidecar", args.service));
+        let name = format!("{}-sidecar", args.service);
+        let _telemetry = telemetry::init_with(&name, &[args.access_log.level()]);
         serve(args, shutdown::token()).await
     })
 }
@@ -52,7 +53,11 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     let outbound = bind(args.outbound_listen, "outbound").await?;
     let admin_listener = bind(args.admin_listen, "admin").await?;
     let admin_address = admin_listener.local_addr()?;
-    let admin = Admin::default();
+    let outbound = Outbound::open(outbound, args.app, args.locality.clone())?;
+    let admin = Admin {
+        routes: outbound.pages(inbound.local_addr()?),
+        ..Admin::default()
+    };
     let readiness = admin.readiness.clone();
     // The admin port answers while a drain goes on, so it outlives `shutdown`.
     let over = CancellationToken::new();
@@ -62,12 +67,12 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     let bundle = TrustBundle::from_file(&args.trust_bundle)
         .with_context(|| format!("cannot use trust bundle {}", args.trust_bundle.display()))?;
     let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone());
-    let outbound = Outbound::open(outbound, args.app, args.locality.clone())?;
     let identity = tokio::select! {
         enrolled = complaining(enrolment.enrol()) => {
             enrolled.context("the control plane gives no identity")?
         }
         () = shutdown.cancelled() => return Ok(()),
+        error = outbound.ended() => return Err(error),
     };
     let inbound = inbound
         .listen(BACKLOG)

@@ -20,11 +20,15 @@ use crate::{
     health,
     metrics::PlaneCollector,
     names,
+    pages::Pages,
     plane::{Command, Plane, Side},
 };
 
 /// How long connections take to end that are cut.
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What whoever started the process reads, and starts it again.
+const ENDED: &str = "the data plane has ended by itself, see the log";
 
 /// The workload a sidecar stands beside.
 #[derive(Clone, Debug)]
@@ -104,6 +108,16 @@ impl Sidecar {
         self.outbound_address
     }
 
+    /// What operators see of it, for the admin port.
+    pub fn pages(&self) -> axum::Router {
+        let pages = Pages {
+            plane: Arc::downgrade(&self.plane),
+            inbound: self.inbound_address,
+            outbound: self.outbound_address,
+        };
+        pages.router()
+    }
+
     /// Waits for the first configuration. The future borrows nothing.
     pub fn configured(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut snapshots = self.snapshots.clone();
@@ -166,24 +180,26 @@ impl Sidecar {
             "sidecar serves"
         );
 
-        tokio::select! {
-            () = shutdown => {}
-            () = self.plane.ended() => {
-                health.abort();
-                anyhow::bail!("the data plane has ended, see the log");
-            }
-        }
+        let has_ended = tokio::select! {
+            () = shutdown => false,
+            () = self.plane.ended() => true,
+        };
         let end = Instant::now() + grace.total;
         leave.cancel();
         let _ = timeout_at(end, left).await;
-        sleep(grace.notice.min(grace.total)).await;
-        drain(&self.plane, Side::Inbound, end).await;
-        drain(&self.plane, Side::Outbound, end).await;
+        if !has_ended {
+            sleep(grace.notice.min(grace.total)).await;
+            drain(&self.plane, Side::Inbound, end).await;
+            drain(&self.plane, Side::Outbound, end).await;
+        }
         health.abort();
         follow.abort();
         names.abort();
         tasks.close();
         let _ = timeout_at(end, tasks.wait()).await;
+        if has_ended {
+            anyhow::bail!(ENDED);
+        }
         info!(instance = self.workload.instance, "sidecar drained");
         Ok(())
     }
@@ -215,6 +231,22 @@ impl Outbound {
         })
     }
 
+    /// Completes with an error if the data plane ends.
+    pub(crate) async fn ended(&self) -> anyhow::Error {
+        self.plane.ended().await;
+        anyhow::anyhow!(ENDED)
+    }
+
+    /// As [`Sidecar::pages`].
+    pub(crate) fn pages(&self, inbound: SocketAddr) -> axum::Router {
+        let pages = Pages {
+            plane: Arc::downgrade(&self.plane),
+            inbound,
+            outbound: self.address,
+        };
+        pages.router()
+    }
+
     pub(crate) fn into_sidecar(
         self,
         workload: Workload,
@@ -223,7 +255,10 @@ impl Outbound {
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         metrics: &Metrics,
     ) -> anyhow::Result<Sidecar> {
-        metrics.register_collector(PlaneCollector(Arc::downgrade(&self.plane)));
+        metrics.register_collector(PlaneCollector {
+            plane: Arc::downgrade(&self.plane),
+            service: workload.service.clone(),
+        });
         self.plane.tell(Command::Identify(identity));
         Ok(Sidecar {
             workload,
@@ -258,5 +293,45 @@ async fn drain(plane: &Plane, side: Side, end: Instant) {
         warn!(which = side.as_str(), "grace is over, connections are cut");
         plane.tell(Command::Cut(side));
         let _ = timeout(CUT_TIMEOUT, drained).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_identity::{CertificateAuthority, SpiffeId, TrustDomain};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_data_plane_that_panics_ends_the_sidecar_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let trust_domain = TrustDomain::new("panic.local").unwrap();
+        let authority = CertificateAuthority::open(dir.path(), &trust_domain).unwrap();
+        let id = SpiffeId::workload(&trust_domain, "shop", "echo").unwrap();
+        let svid = authority.issue(&id, Duration::from_secs(60)).unwrap();
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (_snapshots, followed) = watch::channel(None);
+        let sidecar = Sidecar::new(
+            Workload {
+                service: "echo".to_owned(),
+                instance: "echo-1".to_owned(),
+                app: "127.0.0.1:9".parse().unwrap(),
+                advertise: None,
+            },
+            Listeners {
+                inbound: listen().await,
+                outbound: listen().await,
+            },
+            Identity::new(svid, authority.bundle().clone()),
+            followed,
+            &Metrics::new(),
+        )
+        .unwrap();
+        let panics = |_: &mut crate::plane::Core| panic!("a bug");
+        sidecar.plane.tell(Command::Ask(Box::new(panics)));
+        let ran = sidecar.run(None, std::future::pending(), Grace::default());
+        let ran = timeout(Duration::from_secs(5), ran).await;
+        let error = ran.expect("it ends").unwrap_err();
+        assert_eq!(error.to_string(), ENDED);
     }
 }

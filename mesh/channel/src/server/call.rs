@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
-use tracing::{Span, debug, warn};
+use tracing::Span;
 use weft_policy::{Admission, DecisionRecord, Failure, Reason, Refusal, code};
 
 use super::Shared;
-use crate::{headers, response::CallEnd, status};
+use crate::{access::Line, headers, response::CallEnd, status};
 
 /// An admitted call. Dropped before it is answered or failed, its caller has gone away.
 pub(super) struct InboundCall {
@@ -57,7 +57,7 @@ impl InboundCall {
             .ended(&self.method, record, status, took);
         self.span.record("rpc.grpc.status_code", status);
         let _entered = self.span.enter();
-        log(record, status, message, took);
+        log(record, status, message, took, None);
     }
 }
 
@@ -83,45 +83,26 @@ pub(super) fn refused(shared: &Shared, method: &Arc<str>, refusal: &Refusal) {
     let (record, failure) = (&refusal.record, &refusal.failure);
     let took = Duration::ZERO;
     shared.metrics.ended(method, record, failure.code, took);
-    log(record, failure.code, &failure.message, took);
+    let rate_limit = refusal.rate_limit.as_ref().map(|limit| &*limit.name);
+    log(record, failure.code, &failure.message, took, rate_limit);
 }
 
-/// A call passes only because its rules are on trial.
-pub(super) fn dry_run(record: &DecisionRecord, failure: &Failure) {
-    warn!(
-        target: "weft::access",
-        decision = %record.id,
-        caller = record.caller.as_deref(),
-        method = &*record.method,
-        rule = &*record.rule,
-        reason = failure.reason.as_str(),
-        "inbound call would be refused"
-    );
-}
-
-fn log(record: &DecisionRecord, status: i32, message: &str, took: Duration) {
-    // A macro keeps both lines' fields the same; the level of an event is a constant.
-    macro_rules! line {
-        ($level:ident, $text:literal) => {
-            $level!(
-                target: "weft::access",
-                decision = %record.id,
-                caller = record.caller.as_deref().unwrap_or("-"),
-                method = &*record.method,
-                rule = &*record.rule,
-                reason = record.reason.as_str(),
-                status = code::name(status),
-                millis = took.as_millis() as u64,
-                message_sent = message,
-                $text
-            )
-        };
+fn log(
+    record: &DecisionRecord,
+    status: i32,
+    message: &str,
+    took: Duration,
+    rate_limit: Option<&str>,
+) {
+    if !matches!(record.reason, Reason::Answered | Reason::Cancelled) {
+        Span::current().record("otel.status_code", "ERROR");
     }
-    match record.reason {
-        Reason::Answered | Reason::Cancelled => line!(debug, "inbound call"),
-        _ => {
-            Span::current().record("otel.status_code", "ERROR");
-            line!(warn, "inbound call failed");
-        }
-    }
+    let line = Line {
+        record,
+        status,
+        message,
+        took,
+        trace: None,
+    };
+    line.inbound(rate_limit);
 }

@@ -17,7 +17,7 @@ use weft_runtime::trace;
 
 use super::{Caller, Server, Shared, call, call::InboundCall};
 use crate::{
-    Body, BodyError, body,
+    Body, BodyError, access, body,
     call::deadline_exceeded,
     headers,
     response::{CallEnd as _, StatusBody},
@@ -133,7 +133,7 @@ fn admit<B>(
         }
     };
     if let Some(failure) = &admission.would_be_refused {
-        call::dry_run(&admission.record, failure);
+        access::dry_run(&admission.record, failure);
     }
     let trace = headers::trace(given);
     if let Some(trace) = trace.filter(|_| given.contains_key(headers::PREVIOUS_ATTEMPTS)) {

@@ -150,6 +150,7 @@ impl Engine {
             target,
             method: Arc::clone(&resolution.path),
             caller: None,
+            criticality: None,
             rule: Arc::clone(&resolution.method.name),
             route: None,
             backend: destination.authority.clone(),

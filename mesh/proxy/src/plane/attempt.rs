@@ -51,6 +51,9 @@ impl Core {
             return self.engine.release(picked);
         };
         self.stats.attempt_started(exchange.row);
+        if !exchange.attempts.is_empty() && !exchange.has_attempt() {
+            exchange.idle += self.now.saturating_duration_since(exchange.idle_since);
+        }
         let pool = self
             .pools
             .index(picked.endpoint.address, Some(&picked.identity));
@@ -249,19 +252,22 @@ impl Core {
     }
 
     pub(crate) fn retry_at(&mut self, current: &mut Current<'_>, key: Key<Exchange>, at: Instant) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        exchange.idle_since = self.now;
         if at <= self.now {
             return self.next_attempt(current, key);
         }
-        if let Some(exchange) = self.exchanges.get_mut(key) {
-            self.wheel.cancel(exchange.pause);
-            exchange.pause = self.wheel.set(at, Timer::Pause(key));
-        }
+        self.wheel.cancel(exchange.pause);
+        exchange.pause = self.wheel.set(at, Timer::Pause(key));
     }
 
     pub(crate) fn hedge_again(&mut self, current: &mut Current<'_>, key: Key<Exchange>) {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
+        exchange.idle_since = self.now;
         let Policy::Outbound(call) = &exchange.policy else {
             return;
         };

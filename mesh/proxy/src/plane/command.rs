@@ -17,7 +17,6 @@ use weft_policy::Options;
 use super::{
     core::Core,
     link::Side,
-    stats::Stats,
     turn::{Turns, waker_token},
 };
 
@@ -93,11 +92,6 @@ impl Plane {
         if self.commands.send(command).is_ok() {
             let _ = self.waker.wake();
         }
-    }
-
-    /// What has been counted so far.
-    pub(crate) fn stats(&self) -> Option<Stats> {
-        self.ask(|core| core.stats.clone())
     }
 
     /// Asks the thread something and waits for the answer: a turn, mostly microseconds. `None` if it

@@ -7,6 +7,7 @@ use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::oneshot;
 use weft_http2::{Connection, ErrorCode, Event, Handler};
 use weft_identity::Identity;
+use weft_model::dataplane::Snapshot;
 use weft_policy::{Engine, Failure, InboundEngine, Options, retry::RetryMarks};
 
 use super::{
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) wheel: Wheel<Timer>,
     pub(crate) engine: Engine,
     pub(crate) inbound: InboundEngine,
+    /// What both decide by.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// What both sides tell each other about retries of one trace.
     pub(crate) marks: RetryMarks,
     pub(crate) pools: Pools,
@@ -77,6 +80,7 @@ impl Core {
             wheel: Wheel::new(now),
             engine: Engine::new(options.clone()),
             inbound: InboundEngine::new(options),
+            snapshot: None,
             marks: RetryMarks::default(),
             pools: Pools::default(),
             abandoned: VecDeque::new(),

@@ -1,6 +1,6 @@
 //! One call on its way through: a stream of a caller, and a stream for each attempt upstream.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weft_http2::{HeaderBlock, Name, StreamId};
 use weft_policy::{Admission, Attempt as Picked, Call, Probe, Slot};
@@ -151,6 +151,10 @@ pub(crate) struct Exchange {
     /// Present where spans are exported.
     pub(crate) span: Option<CallSpan>,
     pub(crate) started: Instant,
+    /// When an attempt ended last that was not the last.
+    pub(crate) idle_since: Instant,
+    /// How long no attempt was under way since the first had begun.
+    pub(crate) idle: Duration,
     pub(crate) row: Row,
 }
 
@@ -181,6 +185,8 @@ impl Exchange {
             is_abandoned: false,
             span: None,
             started: now,
+            idle_since: now,
+            idle: Duration::ZERO,
             row: Row::default(),
         }
     }
@@ -207,6 +213,7 @@ impl Exchange {
         self.is_held = false;
         self.is_abandoned = false;
         self.span = None;
+        self.idle = Duration::ZERO;
     }
 
     /// A copy of a call: nobody waits for its answer.

@@ -122,7 +122,9 @@ impl Core {
         if refusal.failure.reason == Reason::NoConfiguration {
             answer::unprocessed(&mut block);
         }
-        log::refused(&refusal);
+        if let Some(exchange) = self.exchanges.get(key) {
+            log::refused(exchange, &refusal);
+        }
         self.answer_and_finish(current, key, block, &End::failed(&refusal.failure));
     }
 
@@ -202,23 +204,15 @@ impl Core {
                 {
                     self.marks.spent(trace, self.now);
                 }
-                let record = &call.record;
-                let retries = record.attempts.saturating_sub(1);
-                if retries + record.transparent_retries > 0 {
-                    self.stats
-                        .repeated(exchange.row, retries, record.transparent_retries);
-                }
+                self.stats
+                    .repeated(exchange.row, &call.record, exchange.idle);
                 if exchange.down == Key::NONE {
                     self.copies -= 1;
-                    log::copy(record, end);
-                } else {
-                    log::outbound(record, end, took);
                 }
             }
             Policy::Inbound(admission) => {
                 admission.record.reason = end.reason;
                 self.inbound.finished(admission, end.status, self.now);
-                log::inbound(&admission.record, end, took);
             }
             Policy::Probe(_) => {
                 let policy = std::mem::take(&mut exchange.policy);
@@ -227,14 +221,12 @@ impl Core {
                     self.probed(&probe, answer.after(0), end);
                 }
             }
-            Policy::None if exchange.side == Side::Outbound => {
-                log::never_admitted(exchange.record().as_ref(), end);
-            }
             Policy::None => {}
         }
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
+        log::ended(exchange, end, took);
         let (down, stream) = (exchange.down, exchange.down_stream);
         let (ended, is_abandoned) = (exchange.request_ended, exchange.is_abandoned);
         let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);

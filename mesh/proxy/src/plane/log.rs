@@ -1,111 +1,54 @@
-//! One line for each call, from its decision record. Calls that the mesh failed are warnings; all
-//! others are `debug`, under the target `weft::access`.
+//! One line for each call, as [`weft_channel::access`] writes it.
 
 use std::time::Duration;
 
-use tracing::{Level, debug, enabled, warn};
-use weft_policy::{DecisionRecord, Failure, Reason, Refusal, code};
+use weft_channel::access::{self, Line};
+use weft_policy::{DecisionRecord, Refusal};
 
-use super::finish::End;
+use super::{
+    exchange::{Exchange, Policy},
+    finish::End,
+    link::Side,
+};
 
-/// A call of the workload is over.
-pub(crate) fn outbound(record: &DecisionRecord, end: &End, took: Duration) {
-    // A macro keeps both lines' fields the same; the level of an event is a constant.
-    macro_rules! line {
-        ($level:ident, $text:literal) => {
-            $level!(
-                target: "weft::access",
-                authority = &*record.target,
-                method = &*record.method,
-                rule = &*record.rule,
-                instance = record.instance(),
-                attempts = record.attempts,
-                transparent_retries = record.transparent_retries,
-                reason = end.reason.as_str(),
-                status = code::name(end.status),
-                millis = took.as_millis() as u64,
-                message_sent = end.message,
-                $text
-            )
-        };
+/// A call is over. Its record tells the reason.
+pub(crate) fn ended(exchange: &Exchange, end: &End, took: Duration) {
+    if !access::is_wanted(end.reason) {
+        return;
     }
-    match end.reason {
-        Reason::Answered | Reason::Cancelled => {
-            if enabled!(target: "weft::access", Level::DEBUG) {
-                line!(debug, "outbound call");
-            }
+    let line = |record| Line {
+        record,
+        status: end.status,
+        message: &end.message,
+        took,
+        trace: exchange.trace(),
+    };
+    match &exchange.policy {
+        Policy::Outbound(call) => line(&call.record).outbound(exchange.is_copy()),
+        Policy::Inbound(admission) => line(&admission.record).inbound(None),
+        // The engine never heard of it.
+        Policy::None if exchange.side == Side::Outbound && !exchange.is_copy() => {
+            let record = DecisionRecord {
+                reason: end.reason,
+                ..exchange.record().into_owned()
+            };
+            access::refused(&record, &end.message);
         }
-        _ => line!(warn, "outbound call failed"),
-    }
-}
-
-/// The copy of a call is over. Nobody waited for it.
-pub(crate) fn copy(record: &DecisionRecord, end: &End) {
-    debug!(
-        target: "weft::access",
-        authority = &*record.target,
-        method = &*record.method,
-        reason = end.reason.as_str(),
-        status = code::name(end.status),
-        message_sent = end.message,
-        "copy of an outbound call"
-    );
-}
-
-/// A call of the workload was refused before anything was known about it.
-pub(crate) fn never_admitted(record: &DecisionRecord, end: &End) {
-    warn!(
-        target: "weft::access",
-        authority = &*record.target,
-        method = &*record.method,
-        reason = end.reason.as_str(),
-        message_sent = end.message,
-        "outbound call refused"
-    );
-}
-
-/// A call for the workload is over.
-pub(crate) fn inbound(record: &DecisionRecord, end: &End, took: Duration) {
-    let caller = record.caller.as_deref().unwrap_or("-");
-    macro_rules! line {
-        ($level:ident, $text:literal) => {
-            $level!(
-                target: "weft::access",
-                caller,
-                method = &*record.method,
-                rule = &*record.rule,
-                reason = end.reason.as_str(),
-                status = code::name(end.status),
-                millis = took.as_millis() as u64,
-                message_sent = end.message,
-                $text
-            )
-        };
-    }
-    match end.reason {
-        Reason::Answered | Reason::Cancelled => {
-            if enabled!(target: "weft::access", Level::DEBUG) {
-                line!(debug, "inbound call");
-            }
-        }
-        _ => line!(warn, "inbound call failed"),
+        Policy::Probe(_) | Policy::None => {}
     }
 }
 
 /// A call for the workload was refused by its rules.
-pub(crate) fn refused(refusal: &Refusal) {
-    let end = End::failed(&refusal.failure);
-    inbound(&refusal.record, &end, Duration::ZERO);
-}
-
-/// Rules on trial would have refused a call.
-pub(crate) fn dry_run(record: &DecisionRecord, refusal: &Failure) {
-    warn!(
-        target: "weft::access",
-        caller = record.caller.as_deref().unwrap_or("-"),
-        method = &*record.method,
-        rule = &*record.rule,
-        reason = refusal.reason.as_str(),
-        "inbound call would be refused"
-    );
+pub(crate) fn refused(exchange: &Exchange, refusal: &Refusal) {
+    if !access::is_wanted(refusal.failure.reason) {
+        return;
+    }
+    let line = Line {
+        record: &refusal.record,
+        status: refusal.failure.code,
+        message: &refusal.failure.message,
+        took: Duration::ZERO,
+        trace: exchange.trace(),
+    };
+    line.inbound(refusal.rate_limit.as_ref().map(|limit| &*limit.name));
 }

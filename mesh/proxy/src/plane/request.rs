@@ -157,7 +157,7 @@ impl Core {
                     exchange.deadline = self.wheel.set(at, Timer::Deadline(key));
                 }
                 if let Some(refusal) = &admission.would_be_refused {
-                    super::log::dry_run(&admission.record, refusal);
+                    weft_channel::access::dry_run(&admission.record, refusal);
                 }
                 exchange.policy = Policy::Inbound(Box::new(admission));
                 self.attempt_at_app(current, key);

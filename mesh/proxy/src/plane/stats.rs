@@ -3,9 +3,12 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
-use weft_runtime::metrics::CALL_SECONDS;
+use weft_policy::DecisionRecord;
+use weft_runtime::metrics::calls::OTHER;
 
 use super::link::Side;
+
+type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// Calls that are counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,16 +18,24 @@ pub(crate) struct Row(u32);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Labels {
     pub(crate) side: Side,
-    /// `package.Service/Method`, one that the contracts know, or `other`.
+    /// `package.Service/Method`, one that the contracts know, or [`OTHER`].
     pub(crate) method: Arc<str>,
     /// Outbound the target, inbound the caller.
     pub(crate) peer: Arc<str>,
 }
 
-/// Durations by bucket, as [`CALL_SECONDS`] bounds them; the last one is above all bounds.
+/// Every bound, in seconds, of the histograms that are shown: gRPC's and Istio's. Each call is counted
+/// once for both.
+const BOUNDS: [f64; 19] = [
+    0.000_5, 0.001, 0.002, 0.004, 0.005, 0.008, 0.01, 0.016, 0.025, 0.03, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// How long something took, how often.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Durations {
-    pub(crate) buckets: [u64; CALL_SECONDS.len() + 1],
+    /// By [`BOUNDS`]; the last one is above all of them.
+    buckets: [u64; BOUNDS.len() + 1],
     pub(crate) seconds: f64,
 }
 
@@ -36,9 +47,25 @@ impl Durations {
         self.seconds += other.seconds;
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The counts below each of `bounds`, which are [`BOUNDS`] or fewer, times `scale`, and above all.
+    pub(crate) fn below(&self, bounds: &[f64], scale: f64) -> Vec<(f64, u64)> {
+        let mut found: Vec<_> = bounds.iter().map(|&bound| (bound, 0)).collect();
+        found.push((f64::MAX, 0));
+        for (own, count) in BOUNDS.into_iter().chain([f64::MAX]).zip(self.buckets) {
+            // Scaled bounds may differ in the last digit.
+            let at = bounds.partition_point(|&bound| bound < own * scale * (1.0 - 1e-9));
+            found[at].1 += count;
+        }
+        found
+    }
+
     fn observe(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
-        let bucket = CALL_SECONDS.partition_point(|&bound| bound < seconds);
+        let bucket = BOUNDS.partition_point(|&bound| bound < seconds);
         self.buckets[bucket] += 1;
         self.seconds += seconds;
     }
@@ -65,16 +92,59 @@ pub(crate) struct Counts {
     pub(crate) attempts_started: u64,
     pub(crate) attempts: ByStatus,
     pub(crate) retries: u64,
+    pub(crate) hedges: u64,
     pub(crate) transparent_retries: u64,
+    /// How long calls that were repeated had no attempt under way.
+    pub(crate) retry_delay: Durations,
+}
+
+impl Counts {
+    fn new(labels: Labels) -> Self {
+        Self {
+            labels,
+            started: 0,
+            calls: Vec::new(),
+            attempts_started: 0,
+            attempts: Vec::new(),
+            retries: 0,
+            hedges: 0,
+            transparent_retries: 0,
+            retry_delay: Durations::default(),
+        }
+    }
+}
+
+/// A method's label and the rows it has, inbound and outbound, by peer.
+#[derive(Clone, Debug)]
+struct Method {
+    label: Arc<str>,
+    rows: [Map<Arc<str>, u32>; 2],
+}
+
+impl Method {
+    fn new(label: Arc<str>) -> Self {
+        Self {
+            label,
+            rows: Default::default(),
+        }
+    }
+}
+
+impl Default for Method {
+    fn default() -> Self {
+        Self::new(OTHER.into())
+    }
 }
 
 /// All counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stats {
     pub(crate) rows: Vec<Counts>,
-    index: HashMap<Labels, u32, RandomState>,
-    /// The labels of methods that contracts know, by path.
-    methods: HashMap<Box<str>, Arc<str>, RandomState>,
+    index: Map<Labels, u32>,
+    /// The methods that contracts know, by path.
+    methods: Map<Box<str>, Method>,
+    /// All others.
+    others: Method,
     /// Connections refused before any request, by reason.
     pub(crate) refused: Vec<(&'static str, u64)>,
     /// Connections closed for breaking HTTP/2 or a limit, by reason.
@@ -85,32 +155,33 @@ impl Stats {
     /// Takes the methods that the contracts know, as paths.
     pub(crate) fn know<'a>(&mut self, paths: impl Iterator<Item = &'a str>) {
         self.methods = paths
-            .map(|path| (path.into(), path.trim_start_matches('/').into()))
+            .map(|path| {
+                (
+                    path.into(),
+                    Method::new(path.trim_start_matches('/').into()),
+                )
+            })
             .collect();
     }
 
     /// The row of calls with this path.
     pub(crate) fn row(&mut self, side: Side, path: &str, peer: &Arc<str>) -> Row {
-        let method = self.methods.get(path);
-        let labels = Labels {
-            side,
-            method: method.map_or_else(|| "other".into(), Arc::clone),
-            peer: Arc::clone(peer),
-        };
-        if let Some(&row) = self.index.get(&labels) {
+        let method = self.methods.get_mut(path).unwrap_or(&mut self.others);
+        let known = &mut method.rows[side as usize];
+        if let Some(&row) = known.get(peer) {
             return Row(row);
         }
-        let row = self.rows.len() as u32;
-        self.index.insert(labels.clone(), row);
-        self.rows.push(Counts {
-            labels,
-            started: 0,
-            calls: Vec::new(),
-            attempts_started: 0,
-            attempts: Vec::new(),
-            retries: 0,
-            transparent_retries: 0,
+        let labels = Labels {
+            side,
+            method: Arc::clone(&method.label),
+            peer: Arc::clone(peer),
+        };
+        // A method that comes back with another configuration goes on counting.
+        let row = *self.index.entry(labels).or_insert_with_key(|labels| {
+            self.rows.push(Counts::new(labels.clone()));
+            (self.rows.len() - 1) as u32
         });
+        known.insert(Arc::clone(peer), row);
         Row(row)
     }
 
@@ -130,10 +201,16 @@ impl Stats {
         self.with(row, |counts| observe(&mut counts.attempts, status, took));
     }
 
-    pub(crate) fn repeated(&mut self, row: Row, retries: u32, transparent: u32) {
+    /// An outbound call is over. `idle`: how long no attempt was under way after the first had begun.
+    pub(crate) fn repeated(&mut self, row: Row, record: &DecisionRecord, idle: Duration) {
+        if record.attempts <= 1 && record.transparent_retries == 0 {
+            return;
+        }
         self.with(row, |counts| {
-            counts.retries += u64::from(retries);
-            counts.transparent_retries += u64::from(transparent);
+            counts.retries += u64::from(record.retries());
+            counts.hedges += u64::from(record.hedges);
+            counts.transparent_retries += u64::from(record.transparent_retries);
+            counts.retry_delay.observe(idle);
         });
     }
 
@@ -157,5 +234,45 @@ fn count(counts: &mut Vec<(&'static str, u64)>, reason: &'static str) {
     match counts.iter_mut().find(|(other, _)| *other == reason) {
         Some((_, count)) => *count += 1,
         None => counts.push((reason, 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_runtime::metrics::{CALL_SECONDS, calls::ISTIO_MILLISECONDS};
+
+    use super::*;
+
+    #[test]
+    fn what_is_counted_once_is_right_in_every_histogram() {
+        for (bounds, scale) in [(&CALL_SECONDS[..], 1.0), (&ISTIO_MILLISECONDS[..], 1000.0)] {
+            for (at, bound) in bounds.iter().enumerate() {
+                let mut durations = Durations::default();
+                let seconds = bound / scale;
+                durations.observe(Duration::from_secs_f64(seconds * 0.9999));
+                durations.observe(Duration::from_secs_f64(seconds * 1.0001));
+                let below = durations.below(bounds, scale);
+                assert_eq!(below[at], (*bound, 1), "below {bound} in {below:?}");
+                assert_eq!(below[at + 1].1, 1, "above {bound} in {below:?}");
+                assert_eq!(durations.count(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn a_method_has_a_row_for_each_side_and_peer_whatever_is_configured_since() {
+        let mut stats = Stats::default();
+        stats.know(["/a.B/C"].into_iter());
+        let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+        let row = stats.row(Side::Inbound, "/a.B/C", &one);
+        assert_eq!(stats.row(Side::Inbound, "/a.B/C", &"one".into()), row);
+        assert_ne!(stats.row(Side::Inbound, "/a.B/C", &other), row);
+        assert_ne!(stats.row(Side::Outbound, "/a.B/C", &one), row);
+        let unknown = stats.row(Side::Inbound, "/x.Y/1", &one);
+        assert_eq!(stats.row(Side::Inbound, "/x.Y/2", &one), unknown);
+        assert_eq!(&*stats.rows[unknown.0 as usize].labels.method, OTHER);
+        stats.know(["/a.B/C", "/x.Y/1"].into_iter());
+        assert_eq!(stats.row(Side::Inbound, "/a.B/C", &one), row);
+        assert_ne!(stats.row(Side::Inbound, "/x.Y/1", &one), unknown);
     }
 }

@@ -23,8 +23,8 @@ impl Core {
     }
 
     /// Decides by `snapshot` from here on. Calls under way go on with what they have.
-    pub(crate) fn configure(&mut self, snapshot: &Snapshot) {
-        self.engine.update(snapshot);
+    pub(crate) fn configure(&mut self, snapshot: Arc<Snapshot>) {
+        self.engine.update(&snapshot);
         self.inbound.update(snapshot.inbound.as_ref());
         if let Some(rules) = snapshot.inbound.as_ref().filter(|rules| !rules.is_dry_run) {
             self.authorize_again(rules);
@@ -52,6 +52,7 @@ impl Core {
             })
             .collect();
         self.keep_pools(&wanted);
+        self.snapshot = Some(snapshot);
         self.wake_held();
     }
 

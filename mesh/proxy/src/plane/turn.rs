@@ -196,7 +196,7 @@ impl Turns {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Identify(identity) => self.core.identify(identity),
-            Command::Configure(snapshot) => self.core.configure(&snapshot),
+            Command::Configure(snapshot) => self.core.configure(snapshot),
             Command::Listen(side, listener) => self.listen(side, listener),
             Command::Drain(side, done) => {
                 self.listeners[side as usize] = None;
