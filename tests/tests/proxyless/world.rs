@@ -110,6 +110,7 @@ impl World {
             token_file: self.token("orders"),
             state_dir: self.dir.path().join("sidecar"),
             locality: Locality::default(),
+            access_log: weft_proxy::AccessLog::Errors,
             ready_file: Some(ready.clone()),
             drain_grace: Duration::from_secs(5),
         };
