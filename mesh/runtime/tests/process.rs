@@ -4,21 +4,23 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use tracing::Instrument as _;
-use weft_runtime::{runtime, shutdown, telemetry, trace};
+use tracing::{Instrument as _, level_filters::LevelFilter};
+use weft_runtime::{admin, runtime, shutdown, telemetry, trace};
 
 /// Not a test: the process that the tests start.
 #[test]
 #[ignore = "started by the other tests"]
 fn child() {
     runtime().unwrap().block_on(async {
-        let _telemetry = telemetry::init("child");
+        let levels = [("weft::access", LevelFilter::OFF)];
+        let _telemetry = telemetry::init_with("child", &levels);
         let token = shutdown::token();
         let span = tracing::info_span!("work", step = 7);
         let mut headers = http::HeaderMap::new();
@@ -28,6 +30,13 @@ fn child() {
         async { tracing::info!(answer = 42, text = "two\nlines", "ready") }
             .instrument(span)
             .await;
+        if env::var("CHILD_SERVES").is_ok() {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            tracing::info!(address = %listener.local_addr().unwrap(), "admin");
+            let serving = admin::serve(listener, admin::Admin::default(), token.clone());
+            serving.await.unwrap();
+            tracing::debug!("only now");
+        }
         if env::var("CHILD_WAITS").is_ok() {
             token.cancelled().await;
         }
@@ -79,6 +88,40 @@ fn log_line_is_json_with_the_callers_trace() {
     assert_eq!(line["step"], 7);
     assert_eq!(line["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     assert_eq!(line["span_id"].as_str().unwrap().len(), 16);
+    assert!(end(&mut child).success());
+}
+
+/// Sends a request by hand and returns the answer.
+fn ask(address: &str, request: &str) -> String {
+    let mut tcp = TcpStream::connect(address).unwrap();
+    write!(
+        tcp,
+        "{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_log_level_changes_while_the_process_runs() {
+    let mut child = start(&[("CHILD_SERVES", "1")]);
+    let line = line_with(&mut child, "\"admin\"");
+    let address = line["address"].as_str().unwrap();
+    let logging = |level: &str| ask(address, &format!("POST /logging?level={level}"));
+    assert!(ask(address, "GET /logging").ends_with("\r\n\r\ninfo,weft::access=off\n"));
+    let refused = logging("debgu");
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    assert!(refused.contains("`debgu` is neither a level"), "{refused}");
+    let from_a_page = "POST /logging?level=debug HTTP/1.1\r\norigin: http://evil.example\r\nx: x";
+    assert!(ask(address, from_a_page).starts_with("HTTP/1.1 403"));
+    assert!(logging("info,process=debug").ends_with("info,process=debug,weft::access=off\n"));
+    assert!(ask(address, "GET /stats/prometheus").contains("process_threads"));
+    assert!(ask(address, "GET /ready").starts_with("HTTP/1.1 503"));
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    line_with(&mut child, "\"only now\"");
     assert!(end(&mut child).success());
 }
 
