@@ -39,7 +39,7 @@ pub mod status;
 
 /// Names that are resolved by the data plane, for executors besides this one.
 pub mod names {
-    pub use crate::resolve::{AFTER_FAILURE, lookup};
+    pub use crate::resolve::keep;
 }
 
 use std::{
@@ -56,7 +56,7 @@ use tokio_util::{
     task::TaskTracker,
 };
 use weft_identity::{Identity, SpiffeId};
-use weft_model::dataplane::{Locality, Snapshot};
+use weft_model::dataplane::{DnsName, Locality, Snapshot};
 use weft_policy::{Engine, Options, retry::RetryMarks};
 use weft_runtime::metrics::Metrics;
 
@@ -144,7 +144,22 @@ impl Channel {
             stop.clone()
                 .run_until_cancelled_owned(probe::keep(Arc::downgrade(&inner))),
         );
-        tasks.spawn(stop.run_until_cancelled_owned(resolve::keep(Arc::downgrade(&inner))));
+        let (names, resolved) = (Arc::downgrade(&inner), Arc::downgrade(&inner));
+        let resolving = resolve::keep(
+            inner.updated.subscribe(),
+            move || {
+                names
+                    .upgrade()
+                    .map_or_else(Vec::new, |inner| inner.dns_names())
+            },
+            move |authority, endpoints| {
+                if let Some(inner) = resolved.upgrade() {
+                    inner.engine.lock().resolved(authority, &endpoints);
+                    inner.endpoints_changed();
+                }
+            },
+        );
+        tasks.spawn(stop.run_until_cancelled_owned(resolving));
         Self { inner }
     }
 
@@ -184,6 +199,13 @@ impl Inner {
         self.engine.lock().update(snapshot);
         self.metrics.methods.update(snapshot);
         self.endpoints_changed();
+    }
+
+    fn dns_names(&self) -> Vec<(String, DnsName)> {
+        let engine = self.engine.lock();
+        let names = engine.dns_names();
+        let names = names.map(|(authority, name)| (authority.to_owned(), name.clone()));
+        names.collect()
     }
 
     /// Forgets connections to endpoints that are gone, and wakes calls that wait for one.

@@ -1,60 +1,54 @@
 //! Names that the data plane resolves itself, again and again.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::SocketAddr,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, time::Duration};
 
 use futures::future::join_all;
 use tokio::{
     net::lookup_host,
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
 use tracing::{debug, warn};
 use weft_model::dataplane::{DnsName, Endpoint};
 
-use crate::Inner;
-
 /// How long one answer may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A name that could not be resolved is asked for again this soon.
-pub const AFTER_FAILURE: Duration = Duration::from_secs(1);
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// More addresses than this are not used.
 const MOST_ADDRESSES: usize = 256;
 
-/// Resolves the names of the configuration whenever they are due, as long as the channel lives. An
-/// answer stays in force until the next one: a name service that is away changes nothing.
-pub(crate) async fn keep(inner: Weak<Inner>) {
+/// Resolves what `names` tells whenever it is due, and tells `resolved`, until nobody tells of `changes`
+/// to the names any more. An answer stays in force until the next one: a name service that is away
+/// changes nothing.
+pub async fn keep<T>(
+    mut changes: watch::Receiver<T>,
+    names: impl Fn() -> Vec<(String, DnsName)>,
+    resolved: impl Fn(&str, Vec<Endpoint>),
+) {
     let mut due: HashMap<String, (DnsName, Instant)> = HashMap::new();
     loop {
-        let Some(strong) = inner.upgrade() else {
-            return;
-        };
-        let mut updated = strong.updated.subscribe();
-        let now = Instant::now();
-        let names: Vec<(String, DnsName)> = strong
-            .engine
-            .lock()
-            .dns_names()
-            .map(|(authority, name)| (authority.to_owned(), name.clone()))
-            .collect();
+        changes.mark_unchanged();
+        let (wanted, now) = (names(), Instant::now());
         due.retain(|authority, (name, _)| {
-            names
-                .iter()
-                .any(|(other, wanted)| other == authority && wanted == name)
+            let is_it = |(other, wanted): &(String, DnsName)| other == authority && wanted == name;
+            wanted.iter().any(is_it)
         });
-        for (authority, name) in names {
+        for (authority, name) in wanted {
             due.entry(authority).or_insert((name, now));
         }
         let lookups = due.iter_mut().filter(|(_, (_, at))| *at <= now);
-        let lookups = lookups.map(async |(authority, (name, at))| {
-            *at = now + ask(&strong, authority, name).await;
-        });
+        let lookups =
+            lookups.map(
+                async |(authority, (name, at))| match lookup(authority, name).await {
+                    Some(endpoints) => {
+                        *at = now + name.refresh;
+                        resolved(authority, endpoints);
+                    }
+                    None => *at = now + AFTER_FAILURE.min(name.refresh),
+                },
+            );
         join_all(lookups).await;
-        drop(strong);
         let next = due.values().map(|(_, at)| *at).min();
         tokio::select! {
             () = async {
@@ -63,25 +57,13 @@ pub(crate) async fn keep(inner: Weak<Inner>) {
                     None => std::future::pending().await,
                 }
             } => {}
-            changed = updated.changed() => if changed.is_err() { return },
+            changed = changes.changed() => if changed.is_err() { return },
         }
-    }
-}
-
-/// Looks one name up; says when to do so again.
-async fn ask(inner: &Arc<Inner>, authority: &str, name: &DnsName) -> Duration {
-    match lookup(authority, name).await {
-        Some(endpoints) => {
-            inner.engine.lock().resolved(authority, &endpoints);
-            inner.endpoints_changed();
-            name.refresh
-        }
-        None => AFTER_FAILURE.min(name.refresh),
     }
 }
 
 /// The endpoints behind a name. `None` if it cannot be resolved, which is logged.
-pub async fn lookup(authority: &str, name: &DnsName) -> Option<Vec<Endpoint>> {
+async fn lookup(authority: &str, name: &DnsName) -> Option<Vec<Endpoint>> {
     let answer = timeout(LOOKUP_TIMEOUT, lookup_host((name.host.as_str(), name.port))).await;
     let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match answer {

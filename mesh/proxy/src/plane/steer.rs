@@ -40,18 +40,7 @@ impl Core {
             })
             .collect();
         self.stats.know(paths.iter().map(String::as_str));
-        let wanted: HashSet<PoolKey> = snapshot
-            .targets
-            .values()
-            .flat_map(|target| {
-                let identity: Arc<str> = target.identity.as_str().into();
-                target.endpoints.iter().map(move |endpoint| PoolKey {
-                    address: endpoint.address,
-                    identity: Some(Arc::clone(&identity)),
-                })
-            })
-            .collect();
-        self.keep_pools(&wanted);
+        self.forget_pools();
         self.snapshot = Some(snapshot);
         self.wake_held();
     }
@@ -59,7 +48,24 @@ impl Core {
     /// A name that this process resolves has these endpoints now.
     pub(crate) fn resolved(&mut self, authority: &str, endpoints: &[Endpoint]) {
         self.engine.resolved(authority, endpoints);
+        self.forget_pools();
         self.wake_held();
+    }
+
+    /// Lets connections to endpoints go that no target has any more.
+    fn forget_pools(&mut self) {
+        let clusters = self.engine.clusters(self.now);
+        let wanted: HashSet<PoolKey> = clusters
+            .iter()
+            .flat_map(|cluster| {
+                let identity: Arc<str> = cluster.identity.as_str().into();
+                cluster.endpoints.iter().map(move |endpoint| PoolKey {
+                    address: endpoint.address,
+                    identity: Some(Arc::clone(&identity)),
+                })
+            })
+            .collect();
+        self.keep_pools(&wanted);
     }
 
     /// New rules also hold for calls that are under way: a stream may last for hours.
