@@ -16,6 +16,7 @@ use super::{
     exchange::Exchange,
     link::{Current, Ended, Link, Links, Side, Token},
     pool::Pools,
+    probe::Probes,
     stats::Stats,
     wheel::Wheel,
 };
@@ -53,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) pools: Pools,
     /// Streams of calls that were cancelled as soon as they began, in the order of their ends.
     pub(crate) abandoned: VecDeque<Abandoned>,
+    pub(crate) probes: Probes,
     /// Copies of requests that are under way.
     pub(crate) copies: usize,
     pub(crate) stats: Stats,
@@ -84,6 +86,7 @@ impl Core {
             marks: RetryMarks::default(),
             pools: Pools::default(),
             abandoned: VecDeque::new(),
+            probes: Probes::default(),
             copies: 0,
             stats: Stats::default(),
             identity: None,

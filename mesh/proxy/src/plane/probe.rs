@@ -15,14 +15,32 @@ use super::{
 /// `HealthCheckResponse { status: SERVING }`, with the head of a gRPC message.
 const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 0x01];
 
+/// Probes at once.
+const CONCURRENCY: usize = 64;
+
+/// Probes that are due.
+#[derive(Debug, Default)]
+pub(crate) struct Probes {
+    waiting: Vec<Probe>,
+    under_way: usize,
+}
+
 impl Core {
-    /// Makes the probes that are due.
+    /// Makes the probes that are due, a bounded number at once.
     pub(crate) fn probe(&mut self) {
         let now = self.now;
-        if self.identity.is_none() || self.engine.next_probe_at(now).is_none_or(|at| at > now) {
+        if self.identity.is_none() {
             return;
         }
-        for probe in self.engine.probes_due(now) {
+        // Those that wait may be due again; they need not wait twice.
+        let is_due = |at| at <= now;
+        if self.probes.waiting.is_empty() && self.engine.next_probe_at(now).is_some_and(is_due) {
+            self.probes.waiting = self.engine.probes_due(now);
+        }
+        while self.probes.under_way < CONCURRENCY
+            && let Some(probe) = self.probes.waiting.pop()
+        {
+            self.probes.under_way += 1;
             self.ask_endpoint(probe);
         }
     }
@@ -65,6 +83,7 @@ impl Core {
             let (instance, target) = (&probe.endpoint.instance, &*probe.target);
             tracing::debug!(instance, target, error = end.message, "probe failed");
         }
+        self.probes.under_way -= 1;
         self.engine.probed(probe, is_healthy, self.now);
     }
 }
