@@ -88,8 +88,6 @@ const BREAKERS: [(Definition, Count); 5] = [
     ),
 ];
 
-const NO_LABELS: [(&str, &str); 0] = [];
-
 const HEALTHS: [&str; 4] = ["HEALTHY", "UNHEALTHY", "EJECTED", "DRAINING"];
 
 pub(super) fn encode(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
@@ -124,12 +122,16 @@ pub(super) fn encode(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> 
     gauges(encoder, ENDPOINTS, endpoints)?;
     let inbound = &reading.inbound;
     let limit = inbound.concurrency_limit.map(f64::from);
-    for (definition, value) in [
+    let shed = limit.map(|_| inbound.shed_share);
+    for (Definition { name, help }, value) in [
         (IN_FLIGHT, Some(inbound.in_flight.into())),
         (LIMIT, limit),
-        (SHED, limit.map(|_| inbound.shed_share)),
+        (SHED, shed),
     ] {
-        gauges(encoder, definition, value.map(|value| (NO_LABELS, value)))?;
+        let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        if let Some(value) = value {
+            ConstGauge::<f64>::new(value).encode(metric)?;
+        }
     }
     Ok(())
 }

@@ -54,8 +54,8 @@ impl Durations {
     /// The counts below each of `bounds`, which are [`BOUNDS`] or fewer, times `scale`, and above all.
     pub(crate) fn below(&self, bounds: &[f64], scale: f64) -> Vec<(f64, u64)> {
         let mut found: Vec<_> = bounds.iter().map(|&bound| (bound, 0)).collect();
-        found.push((f64::MAX, 0));
-        for (own, count) in BOUNDS.into_iter().chain([f64::MAX]).zip(self.buckets) {
+        found.push((f64::INFINITY, 0));
+        for (own, count) in BOUNDS.into_iter().chain([f64::INFINITY]).zip(self.buckets) {
             // Scaled bounds may differ in the last digit.
             let at = bounds.partition_point(|&bound| bound < own * scale * (1.0 - 1e-9));
             found[at].1 += count;
