@@ -31,6 +31,7 @@ pub struct Echo {
     /// Messages of `Ticks("flood")` that were made.
     pub flooded: Arc<AtomicUsize>,
     failures: Arc<AtomicUsize>,
+    hangs: Arc<AtomicUsize>,
 }
 
 /// How long one message of a flood is.
@@ -56,6 +57,11 @@ impl Echo {
     /// Fails the next `count` calls of `flaky`.
     pub fn fail_next(&self, count: usize) {
         self.failures.store(count, Ordering::SeqCst);
+    }
+
+    /// Leaves the next `count` calls of `stuck` without an answer.
+    pub fn hang_next(&self, count: usize) {
+        self.hangs.store(count, Ordering::SeqCst);
     }
 
     pub fn call_count(&self) -> usize {
@@ -103,17 +109,15 @@ impl Echo {
                 Err(status)
             }
             "flaky" => {
-                let left = self
-                    .failures
-                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                        left.checked_sub(1)
-                    });
-                match left {
-                    Ok(_) => Err(Status::unavailable("not yet")),
-                    Err(_) => Ok(Response::new(header("grpc-previous-rpc-attempts"))),
+                if is_next(&self.failures) {
+                    return Err(Status::unavailable("not yet"));
                 }
+                Ok(Response::new(header("grpc-previous-rpc-attempts")))
             }
-            "hang" => {
+            "stuck" if !is_next(&self.hangs) => {
+                Ok(Response::new(header("grpc-previous-rpc-attempts")))
+            }
+            "hang" | "stuck" => {
                 let _dropped = Dropped(Some(self.dropped.clone()));
                 std::future::pending().await
             }
@@ -153,6 +157,13 @@ impl Echo {
         let bye = stream::once(async { Ok("bye".to_owned()) });
         Box::pin(answers.chain(bye))
     }
+}
+
+/// Counts down to zero.
+fn is_next(left: &AtomicUsize) -> bool {
+    let less = |left: usize| left.checked_sub(1);
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+        .is_ok()
 }
 
 impl NamedService for Echo {

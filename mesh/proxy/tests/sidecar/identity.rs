@@ -1,6 +1,12 @@
 //! Nobody gets in without a proven and allowed name, and the log says who tried.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +19,7 @@ use weft_identity::{Expected, bootstrap_client_config, client_config, server_nam
 
 use crate::{
     logs,
-    support::{Mesh, Running},
+    support::{Mesh, Running, eventually},
 };
 
 /// Sends an HTTP/2 preface over TLS and expects to be cut off without an answer.
@@ -188,4 +194,59 @@ async fn an_endpoint_that_is_somebody_else_gets_no_request() {
         "{status:?}"
     );
     assert_eq!(echo.call_count(), 0);
+}
+
+#[tokio::test]
+async fn a_peer_of_an_older_tls_is_refused_and_logged() {
+    let mesh = Mesh::new("identity.local");
+    let (echo, server, _) = mesh.echo().await;
+    let modern = client_config(&mesh.identity("orders"), Expected::Any).unwrap();
+    let provider = Arc::clone(modern.crypto_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Blind))
+        .with_no_client_auth();
+    let own = is_refused(&server, Arc::new(config)).await;
+    let line = logs::line(&[&own, "inbound connection refused"]).await;
+    assert!(line.contains("TLS"), "{line}");
+    assert_eq!(echo.call_count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_change_under_load_without_a_failed_call() {
+    let mesh = Mesh::new("identity.local");
+    let (_echo, server, _) = mesh.echo().await;
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let good = Arc::new(AtomicUsize::new(0));
+    let mut loads = Vec::new();
+    for _ in 0..8 {
+        let (stop, good) = (Arc::clone(&stop), Arc::clone(&good));
+        let outbound = caller.client().await;
+        loads.push(tokio::spawn(async move {
+            let mut client = outbound;
+            while !stop.load(Ordering::Relaxed) {
+                client.unary("hello").await.unwrap();
+                good.fetch_add(1, Ordering::Relaxed);
+            }
+        }));
+    }
+    for _ in 0..20 {
+        for (running, account) in [(&server, "echo"), (&caller, "orders")] {
+            let id = mesh.id(account);
+            let svid = mesh.authority.issue(&id, Duration::from_secs(300)).unwrap();
+            running.identity.replace(svid);
+        }
+        let before = good.load(Ordering::Relaxed);
+        let goes_on = || good.load(Ordering::Relaxed) > before + 20;
+        eventually("calls go on", goes_on).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for load in loads {
+        load.await.expect("no call failed");
+    }
+    let shown = &server.json("/certs").await["certificates"][0];
+    assert!(shown["secondsLeft"].as_u64().unwrap() <= 300);
 }

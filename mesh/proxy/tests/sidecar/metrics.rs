@@ -35,15 +35,39 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
         format!("grpc_client_call_duration_seconds_count{of_unary},grpc_status=\"OK\"}} 1"),
         format!("grpc_client_call_duration_seconds_count{of_safe},grpc_status=\"OK\"}} 1"),
         format!("grpc_client_call_retries_total{of_safe}}} 1"),
+        format!("grpc_client_call_retry_delay_seconds_count{of_safe}}} 1"),
+        format!("istio_requests_total{} 2", istio("source", "orders", 0)),
+        format!(
+            "istio_request_duration_milliseconds_count{} 2",
+            istio("source", "orders", 0)
+        ),
+        r#"weft_upstream_endpoints{grpc_target="echo:7070",health="HEALTHY"} 1"#.to_owned(),
+        r#"weft_upstream_connections{grpc_target="echo:7070"} 1"#.to_owned(),
+        r#"weft_downstream_connections{side="outbound"} 1"#.to_owned(),
     ] {
         assert!(outbound.contains(&line), "no `{line}` in:\n{outbound}");
     }
     let inbound = server.metrics.encode();
     for line in [
+        &format!(
+            "istio_requests_total{} 2",
+            istio("destination", "orders", 0)
+        ),
+        &format!("istio_requests_total{} 1", istio("destination", "carts", 7)),
+        "weft_inbound_in_flight 0",
+        r#"grpc_server_call_duration_seconds_bucket{le="+Inf",grpc_method="test.Echo/Safe",grpc_status="OK"} 1"#,
         r#"grpc_server_call_started_total{grpc_method="test.Echo/Unary"} 2"#,
         r#"grpc_server_call_duration_seconds_count{grpc_method="test.Echo/Unary",grpc_status="OK"} 1"#,
         r#"grpc_server_call_duration_seconds_count{grpc_method="test.Echo/Unary",grpc_status="PERMISSION_DENIED"} 1"#,
     ] {
         assert!(inbound.contains(line), "no `{line}` in:\n{inbound}");
     }
+}
+
+fn istio(reporter: &str, source: &str, status: i32) -> String {
+    format!(
+        "{{reporter=\"{reporter}\",source_workload=\"{source}\",destination_service=\"echo\",\
+         request_protocol=\"grpc\",response_code=\"200\",grpc_response_status=\"{status}\",\
+         connection_security_policy=\"mutual_tls\"}}"
+    )
 }

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Uri;
+use axum::body::Body;
+use http::{StatusCode, Uri};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +15,7 @@ use tonic::{
     transport::{Channel, Endpoint as TonicEndpoint},
 };
 use tonic_prost::ProstCodec;
+use tower::ServiceExt as _;
 use weft_identity::{CertificateAuthority, Identity, SpiffeId, TrustDomain};
 use weft_model::dataplane::{
     AuthzRule, Endpoint, Inbound, MethodMatch, MethodRule, RetryPolicy, RetryThrottling, Snapshot,
@@ -121,6 +124,7 @@ impl Mesh {
     }
 
     pub async fn sidecar(&self, account: &str, app: SocketAddr, snapshot: Snapshot) -> Running {
+        let identity = self.identity(account);
         let listen = || TcpListener::bind("127.0.0.1:0");
         let (snapshots, followed) = watch::channel(Some(Arc::new(snapshot)));
         let metrics = Metrics::new();
@@ -135,7 +139,7 @@ impl Mesh {
                 inbound: listen().await.unwrap(),
                 outbound: listen().await.unwrap(),
             },
-            self.identity(account),
+            Arc::clone(&identity),
             followed,
             &metrics,
         )
@@ -146,6 +150,8 @@ impl Mesh {
         Running {
             inbound,
             outbound,
+            identity,
+            pages: sidecar.pages(),
             metrics,
             snapshots,
             shutdown,
@@ -164,6 +170,28 @@ impl Mesh {
         (echo, sidecar, task)
     }
 
+    /// The same under rules that `change` makes of the usual ones.
+    pub async fn echo_under(&self, change: impl FnOnce(&mut Inbound)) -> (Echo, Running) {
+        let echo = Echo::default();
+        let (app, _) = echo.serve(CancellationToken::new()).await;
+        let mut snapshot = self.allowing(&["orders"]);
+        change(snapshot.inbound.as_mut().unwrap());
+        (echo, self.sidecar("echo", app, snapshot).await)
+    }
+
+    /// The sidecar of `orders`, which calls `echo` at `endpoints` as `change` makes the usual target.
+    pub async fn caller_of(
+        &self,
+        endpoints: &[&Running],
+        change: impl FnOnce(&mut Target),
+    ) -> Running {
+        let endpoints: Vec<_> = endpoints.iter().map(|running| running.inbound).collect();
+        let mut snapshot = self.calling(&endpoints);
+        change(snapshot.targets.get_mut(AUTHORITY).unwrap());
+        let nobody = "127.0.0.1:9".parse().unwrap();
+        self.sidecar("orders", nobody, snapshot).await
+    }
+
     /// The sidecar of `account`, which calls `echo` at `endpoints`.
     pub async fn caller(&self, account: &str, endpoints: &[SocketAddr]) -> Running {
         let nobody = "127.0.0.1:9".parse().unwrap();
@@ -175,6 +203,8 @@ impl Mesh {
 pub struct Running {
     pub inbound: SocketAddr,
     pub outbound: SocketAddr,
+    pub identity: Arc<Identity>,
+    pub pages: axum::Router,
     pub metrics: Metrics,
     pub snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     pub shutdown: CancellationToken,
@@ -184,6 +214,19 @@ pub struct Running {
 impl Running {
     pub fn set(&self, snapshot: Snapshot) {
         self.snapshots.send_replace(Some(Arc::new(snapshot)));
+    }
+
+    /// What the admin port shows.
+    pub async fn page(&self, path: &str) -> String {
+        let request = http::Request::get(path).body(Body::empty()).unwrap();
+        let answer = self.pages.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
+        String::from_utf8(body.unwrap().to_vec()).unwrap()
+    }
+
+    pub async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.page(path).await).unwrap()
     }
 
     /// A client of `echo` behind this sidecar, as a workload would make it.
@@ -230,6 +273,15 @@ impl Client {
             .await?;
         Ok(response.into_inner())
     }
+}
+
+/// A request with metadata.
+pub fn request(text: &str, metadata: &[(&'static str, &'static str)]) -> Request<String> {
+    let mut request = Request::new(text.to_owned());
+    for (name, value) in metadata {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    request
 }
 
 pub fn path(method: &str) -> PathAndQuery {
