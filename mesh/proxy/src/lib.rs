@@ -13,6 +13,7 @@ mod args;
 mod health;
 mod metrics;
 mod names;
+mod outbound;
 mod pages;
 mod plane;
 mod run;

@@ -16,7 +16,7 @@ use weft_runtime::{
     metrics, ready, shutdown, telemetry,
 };
 
-use crate::{Args, Grace, Workload, sidecar::Outbound};
+use crate::{Args, Grace, Workload, outbound::Outbound};
 use weft_xds::client::{AdsClient, AdsOptions};
 
 /// As many as tokio gives a listener.

@@ -2,7 +2,6 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use tokio::{
     net::TcpListener,
     sync::{oneshot, watch},
@@ -13,13 +12,11 @@ use tracing::{info, warn};
 use weft_channel::registration::{self, Registration};
 use weft_identity::Identity;
 use weft_model::dataplane::{Locality, Snapshot};
-use weft_policy::Options;
 use weft_runtime::metrics::Metrics;
 
 use crate::{
-    health,
-    metrics::PlaneCollector,
-    names,
+    health, names,
+    outbound::Outbound,
     pages::Pages,
     plane::{Command, Plane, Side},
 };
@@ -28,7 +25,7 @@ use crate::{
 const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What whoever started the process reads, and starts it again.
-const ENDED: &str = "the data plane has ended by itself, see the log";
+pub(crate) const ENDED: &str = "the data plane has ended by itself, see the log";
 
 /// The workload a sidecar stands beside.
 #[derive(Clone, Debug)]
@@ -73,12 +70,12 @@ impl Default for Grace {
 
 /// A sidecar that is ready to run.
 pub struct Sidecar {
-    workload: Workload,
-    inbound: std::net::TcpListener,
-    inbound_address: SocketAddr,
-    outbound_address: SocketAddr,
-    plane: Arc<Plane>,
-    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(crate) workload: Workload,
+    pub(crate) inbound: std::net::TcpListener,
+    pub(crate) inbound_address: SocketAddr,
+    pub(crate) outbound_address: SocketAddr,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
 }
 
 impl Sidecar {
@@ -166,9 +163,9 @@ impl Sidecar {
             }
         });
         let health = tokio::spawn(health::watch_workload(self.workload.app, serving_now));
-        let names = names::keep(self.snapshots.clone(), Arc::clone(&self.plane));
-        let names = tokio::spawn(names);
-        let follow = tokio::spawn(follow(self.snapshots, Arc::clone(&self.plane)));
+        let (told, in_force) = watch::channel(None);
+        let names = tokio::spawn(names::keep(in_force, Arc::clone(&self.plane)));
+        let follow = tokio::spawn(follow(self.snapshots, Arc::clone(&self.plane), told));
         self.plane
             .tell(Command::Listen(Side::Inbound, self.inbound));
         info!(
@@ -205,78 +202,18 @@ impl Sidecar {
     }
 }
 
-/// The outbound side alone, before there is a certificate: calls are held back for a moment, then
-/// refused with `NO_IDENTITY`.
-pub(crate) struct Outbound {
+/// Hands every configuration to the data plane, and then to `told`: what is found out for a configuration
+/// that the data plane does not have yet would be lost.
+async fn follow(
+    mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     plane: Arc<Plane>,
-    address: SocketAddr,
-}
-
-impl Outbound {
-    pub(crate) fn open(
-        listener: TcpListener,
-        app: SocketAddr,
-        locality: Locality,
-    ) -> anyhow::Result<Self> {
-        let address = listener.local_addr()?;
-        let options = Options {
-            locality,
-            process: rand::random(),
-        };
-        let plane = Plane::start(app, &options).context("cannot start the data plane")?;
-        plane.tell(Command::Listen(Side::Outbound, listener.into_std()?));
-        Ok(Self {
-            plane: Arc::new(plane),
-            address,
-        })
-    }
-
-    /// Completes with an error if the data plane ends.
-    pub(crate) async fn ended(&self) -> anyhow::Error {
-        self.plane.ended().await;
-        anyhow::anyhow!(ENDED)
-    }
-
-    /// As [`Sidecar::pages`].
-    pub(crate) fn pages(&self, inbound: SocketAddr) -> axum::Router {
-        let pages = Pages {
-            plane: Arc::downgrade(&self.plane),
-            inbound,
-            outbound: self.address,
-        };
-        pages.router()
-    }
-
-    pub(crate) fn into_sidecar(
-        self,
-        workload: Workload,
-        inbound: TcpListener,
-        identity: Arc<Identity>,
-        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-        metrics: &Metrics,
-    ) -> anyhow::Result<Sidecar> {
-        metrics.register_collector(PlaneCollector {
-            plane: Arc::downgrade(&self.plane),
-            service: workload.service.clone(),
-        });
-        self.plane.tell(Command::Identify(identity));
-        Ok(Sidecar {
-            workload,
-            inbound_address: inbound.local_addr()?,
-            inbound: inbound.into_std()?,
-            outbound_address: self.address,
-            plane: self.plane,
-            snapshots,
-        })
-    }
-}
-
-/// Hands every configuration to the data plane.
-async fn follow(mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>, plane: Arc<Plane>) {
+    told: watch::Sender<Option<Arc<Snapshot>>>,
+) {
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = snapshot {
-            plane.tell(Command::Configure(snapshot));
+            plane.tell(Command::Configure(Arc::clone(&snapshot)));
+            told.send_replace(Some(snapshot));
         }
         // Whoever sent them is gone: the last one stays in force.
         if snapshots.changed().await.is_err() {

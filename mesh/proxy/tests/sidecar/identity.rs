@@ -210,7 +210,7 @@ async fn a_peer_of_an_older_tls_is_refused_and_logged() {
         .with_no_client_auth();
     let own = is_refused(&server, Arc::new(config)).await;
     let line = logs::line(&[&own, "inbound connection refused"]).await;
-    assert!(line.contains("TLS"), "{line}");
+    assert!(line.contains("OLD_TLS"), "{line}");
     assert_eq!(echo.call_count(), 0);
 }
 
