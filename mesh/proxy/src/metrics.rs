@@ -20,7 +20,7 @@ use weft_runtime::metrics::{
     },
 };
 
-use crate::plane::{ByStatus, Core, Counts, Durations, Plane, Side, Stats};
+use crate::plane::{ByStatus, Core, Counts, Durations, Plane, Side};
 
 /// Reads the counts of a data plane.
 #[derive(Debug)]
@@ -32,7 +32,9 @@ pub(crate) struct PlaneCollector {
 
 /// What the thread is asked for.
 struct Reading {
-    stats: Stats,
+    rows: Vec<Counts>,
+    refused: Vec<(RefusalLabels, u64)>,
+    violations: Vec<(RefusalLabels, u64)>,
     clusters: Vec<ClusterStatus>,
     inbound: InboundStatus,
     /// How many callers are connected: inbound, outbound.
@@ -43,7 +45,9 @@ struct Reading {
 impl Reading {
     fn take(core: &mut Core) -> Self {
         Self {
-            stats: core.stats.clone(),
+            rows: core.stats.rows.clone(),
+            refused: reasons(&core.stats.refused),
+            violations: reasons(&core.stats.violations),
             clusters: core.engine.clusters(core.now),
             inbound: core.inbound.status(),
             connections: [Side::Inbound, Side::Outbound].map(|side| core.connections(side)),
@@ -52,9 +56,15 @@ impl Reading {
     }
 
     fn rows(&self, side: Side) -> impl Iterator<Item = &Counts> {
-        let rows = self.stats.rows.iter();
+        let rows = self.rows.iter();
         rows.filter(move |row| row.labels.side == side)
     }
+}
+
+fn reasons(counts: &[(&'static str, u64)]) -> Vec<(RefusalLabels, u64)> {
+    let counts = counts.iter();
+    let counts = counts.map(|&(reason, count)| (RefusalLabels { reason }, count));
+    counts.collect()
 }
 
 type Encoded = Result<(), std::fmt::Error>;
@@ -69,19 +79,10 @@ impl Collector for PlaneCollector {
         client(&reading, encoder)?;
         server(&reading, encoder)?;
         istio(&reading, &self.service, encoder)?;
-        let reasons = |counts: &[(&'static str, u64)]| {
-            let counts = counts.iter().copied();
-            counts
-                .map(|(reason, count)| (RefusalLabels { reason }, count))
-                .collect::<Vec<_>>()
-        };
-        let Stats {
-            refused,
-            violations,
-            ..
-        } = &reading.stats;
-        counters(encoder, calls::REFUSED_CONNECTIONS, reasons(refused))?;
-        counters(encoder, calls::CLOSED_CONNECTIONS, reasons(violations))?;
+        let definition = calls::REFUSED_CONNECTIONS;
+        counters(encoder, definition, reading.refused.iter().cloned())?;
+        let definition = calls::CLOSED_CONNECTIONS;
+        counters(encoder, definition, reading.violations.iter().cloned())?;
         gauges::encode(&reading, encoder)
     }
 }
@@ -149,7 +150,7 @@ fn server(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
 fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     let own: Arc<str> = account(reading.id.as_ref().map(SpiffeId::as_str)).into();
     let mut ended: Sums<IstioLabels, Durations> = Sums::default();
-    for row in &reading.stats.rows {
+    for row in &reading.rows {
         for (status, durations) in &row.calls {
             let peer = &row.labels.peer;
             let labels = match row.labels.side {

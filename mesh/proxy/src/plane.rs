@@ -36,5 +36,5 @@ pub(crate) use self::{
     command::{Command, Plane},
     core::Core,
     link::Side,
-    stats::{ByStatus, Counts, Durations, Stats},
+    stats::{ByStatus, Counts, Durations},
 };

@@ -124,7 +124,7 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
-        let nobody = "".into();
+        let nobody = Arc::default();
         let caller = caller.unwrap_or(&nobody);
         let block = &exchange.head;
         let facts = InboundFacts {
