@@ -38,16 +38,17 @@ pub async fn keep<T>(
             due.entry(authority).or_insert((name, now));
         }
         let lookups = due.iter_mut().filter(|(_, (_, at))| *at <= now);
-        let lookups =
-            lookups.map(
-                async |(authority, (name, at))| match lookup(authority, name).await {
-                    Some(endpoints) => {
-                        *at = now + name.refresh;
-                        resolved(authority, endpoints);
-                    }
-                    None => *at = now + AFTER_FAILURE.min(name.refresh),
-                },
-            );
+        let lookups = lookups.map(async |(authority, (name, at))| {
+            let found = lookup(authority, name).await;
+            let wait = match &found {
+                Some(_) => name.refresh,
+                None => AFTER_FAILURE.min(name.refresh),
+            };
+            *at = Instant::now() + wait;
+            if let Some(endpoints) = found {
+                resolved(authority, endpoints);
+            }
+        });
         join_all(lookups).await;
         let next = due.values().map(|(_, at)| *at).min();
         tokio::select! {
