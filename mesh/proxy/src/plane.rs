@@ -20,6 +20,7 @@ mod finish;
 mod head;
 mod life;
 mod link;
+mod links;
 mod log;
 mod pool;
 mod probe;

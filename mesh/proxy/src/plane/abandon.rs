@@ -16,7 +16,8 @@ use super::{
     core::{Core, Timer},
     exchange::{Exchange, Place},
     finish::End,
-    link::{Current, Link},
+    link::Link,
+    links::Current,
 };
 
 /// Attempts younger than this have hardly begun; their streams are reset when as much has passed again.

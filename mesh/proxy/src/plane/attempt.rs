@@ -13,7 +13,8 @@ use super::{
     exchange::{Attempt, Exchange, Place, Policy},
     finish::End,
     head,
-    link::{Current, Link, Token},
+    link::{Link, Token},
+    links::Current,
     wheel::TimerKey,
 };
 

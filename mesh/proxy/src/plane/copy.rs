@@ -6,7 +6,8 @@ use super::{
     arena::Key,
     core::{Core, Timer},
     exchange::{Exchange, Policy},
-    link::{Current, Side},
+    link::Side,
+    links::Current,
 };
 
 /// Copies under way at once; further ones are not made.

@@ -9,7 +9,8 @@ use super::{
     core::Core,
     exchange::{Exchange, Policy},
     head,
-    link::{Current, Side},
+    link::Side,
+    links::Current,
     log,
     wheel::TimerKey,
 };

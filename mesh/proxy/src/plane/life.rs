@@ -9,7 +9,8 @@ use weft_identity::{Refusal, peer_id};
 use super::{
     arena::Key,
     core::{Core, Events, From},
-    link::{Current, Ended, Kind, Link, Phase, Side, Wire},
+    link::{Ended, Kind, Link, Phase, Side, Wire},
+    links::Current,
     tls::Progress,
     window,
 };

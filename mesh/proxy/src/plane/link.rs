@@ -8,15 +8,14 @@ use std::{
 };
 
 use mio::net::TcpStream;
-use weft_http2::{Connection, ConnectionError, StreamId};
+use weft_http2::{Connection, ConnectionError};
 use weft_identity::Refusal;
 use weft_policy::Slot;
 
 use super::{
-    arena::{Arena, Key},
+    arena::Key,
     exchange::Exchange,
     tls::{Outgoing, Progress, Tls},
-    window,
 };
 
 /// How much room for output a connection keeps that has nothing to write.
@@ -125,9 +124,9 @@ pub(crate) struct Link {
     pub(crate) unsent: Vec<Token>,
     /// Waits for the socket to take more.
     is_full: bool,
-    is_dirty: bool,
+    pub(super) is_dirty: bool,
     /// Streams of calls of this caller that have more than the first window.
-    wide: u32,
+    pub(super) wide: u32,
     /// The first GOAWAY was sent at this instant.
     pub(crate) leaving_since: Option<Instant>,
     /// The second was sent: new streams are ignored.
@@ -333,117 +332,6 @@ fn write(socket: &mut TcpStream, bytes: &[u8]) -> io::Result<Option<usize>> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        }
-    }
-}
-
-/// The link whose events are being handled: its HTTP/2 state is out of the arena meanwhile.
-pub(crate) struct Current<'a> {
-    pub(crate) link: Key<Link>,
-    pub(crate) h2: Option<&'a mut Connection<Token>>,
-}
-
-impl Current<'_> {
-    /// No link's events are being handled.
-    pub(crate) fn none() -> Self {
-        Current {
-            link: Key::NONE,
-            h2: None,
-        }
-    }
-
-    /// The link's own stream is not needed any more.
-    pub(crate) fn release(&mut self, stream: StreamId) {
-        if let Some(h2) = &mut self.h2 {
-            h2.release(stream);
-        }
-    }
-
-    /// Payload that nobody waits for: its window is given back.
-    pub(crate) fn ignore(&mut self, stream: StreamId, bytes: usize) {
-        if let Some(h2) = &mut self.h2 {
-            h2.consumed(stream, bytes);
-        }
-    }
-}
-
-/// All connections.
-#[derive(Default)]
-pub(crate) struct Links {
-    pub(crate) arena: Arena<Link>,
-    /// As [`super::core::Core::now`].
-    pub(crate) now: Option<Instant>,
-    /// Those with something to write.
-    dirty: Vec<Key<Link>>,
-}
-
-impl Links {
-    /// The HTTP/2 state of a link. What is queued there is written at the end of the turn.
-    pub(crate) fn h2<'a>(
-        &'a mut self,
-        current: &'a mut Current<'_>,
-        key: Key<Link>,
-    ) -> Option<&'a mut Connection<Token>> {
-        if current.link == key {
-            return current.h2.as_deref_mut();
-        }
-        self.mark(key);
-        self.arena.get_mut(key)?.h2.as_deref_mut()
-    }
-
-    /// Takes a wide window for a stream of a caller's call, if it has none yet and the caller's share is
-    /// not used up; gives the link of whichever stream's window is to be widened, which is `current`.
-    pub(crate) fn widen<'a>(
-        &'a mut self,
-        current: &'a mut Current<'_>,
-        down: Key<Link>,
-        is_wide: &mut bool,
-    ) -> Option<&'a mut Connection<Token>> {
-        let link = self.arena.get_mut(down)?;
-        if *is_wide || link.wide >= window::WIDE_STREAMS {
-            return None;
-        }
-        link.wide += 1;
-        *is_wide = true;
-        current.h2.as_deref_mut()
-    }
-
-    /// Gives wide windows back.
-    pub(crate) fn narrow(&mut self, down: Key<Link>, streams: u32) {
-        if let Some(link) = self.arena.get_mut(down) {
-            link.wide -= streams.min(link.wide);
-        }
-    }
-
-    /// A stream of this link has more to send than it may now.
-    pub(crate) fn block(&mut self, key: Key<Link>, token: Token) {
-        if let Some(link) = self.arena.get_mut(key)
-            && !link.blocked.contains(&token)
-        {
-            if let (true, Some(now)) = (link.blocked.is_empty(), self.now) {
-                link.last_progress = now;
-            }
-            link.blocked.push(token);
-        }
-    }
-
-    /// Writes to this link at the end of the turn.
-    pub(crate) fn mark(&mut self, key: Key<Link>) {
-        if let Some(link) = self.arena.get_mut(key)
-            && !std::mem::replace(&mut link.is_dirty, true)
-        {
-            self.dirty.push(key);
-        }
-    }
-
-    /// Takes the next link that has something to write.
-    pub(crate) fn next_dirty(&mut self) -> Option<Key<Link>> {
-        loop {
-            let key = self.dirty.pop()?;
-            if let Some(link) = self.arena.get_mut(key) {
-                link.is_dirty = false;
-                return Some(key);
-            }
         }
     }
 }

@@ -15,7 +15,8 @@ use super::{
     arena::Key,
     core::Core,
     exchange::{Exchange, Place},
-    link::{Current, Ended, Kind, Link, Phase, Token},
+    link::{Ended, Kind, Link, Phase, Token},
+    links::Current,
     tls::Tls,
 };
 

@@ -8,7 +8,8 @@ use super::{
     core::{Core, Timer},
     exchange::{Attempt, Exchange, Place, Policy},
     finish::End,
-    link::{Current, Side},
+    link::Side,
+    links::Current,
     wheel::TimerKey,
 };
 

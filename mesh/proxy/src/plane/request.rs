@@ -12,7 +12,8 @@ use super::{
     core::{Core, From, Timer},
     exchange::{Exchange, Place, Policy},
     head::{self, Lookup, text},
-    link::{Current, Side, Token},
+    link::{Side, Token},
+    links::Current,
     window,
 };
 

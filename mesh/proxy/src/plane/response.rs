@@ -10,7 +10,8 @@ use super::{
     exchange::{Exchange, Place, Policy},
     finish::End,
     head,
-    link::{Current, Side, Token},
+    link::{Side, Token},
+    links::Current,
     window,
 };
 

@@ -11,7 +11,8 @@ use super::{
     core::Core,
     exchange::Policy,
     head::Lookup,
-    link::{Current, Ended, Kind, Side},
+    link::{Ended, Kind, Side},
+    links::Current,
     pool::PoolKey,
 };
 

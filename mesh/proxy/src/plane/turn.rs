@@ -16,7 +16,8 @@ use super::{
     arena::Key,
     command::Command,
     core::{Core, Timer},
-    link::{Current, Ended, Kind, Link, Phase, Side},
+    link::{Ended, Kind, Link, Phase, Side},
+    links::Current,
 };
 
 /// Tokens above these are links.
