@@ -23,6 +23,9 @@ use super::{
 /// How long the thread may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Commands that may wait. They are rare and obeyed within a turn: so many mean that the thread hangs.
+const COMMANDS: usize = 1024;
+
 /// What the thread is told.
 pub(crate) enum Command {
     /// This is who we are: mutual TLS can begin.
@@ -43,7 +46,7 @@ pub(crate) enum Command {
 
 /// The running thread. Dropping it ends the thread and every connection.
 pub(crate) struct Plane {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::SyncSender<Command>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
     ended: watch::Receiver<()>,
@@ -57,7 +60,7 @@ impl Plane {
     pub(crate) fn start(app: SocketAddr, options: &Options) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), waker_token())?;
-        let (commands, obeyed) = mpsc::channel();
+        let (commands, obeyed) = mpsc::sync_channel(COMMANDS);
         let core = Core::new(poll.registry().try_clone()?, app, options);
         let turns = Turns::new(poll, core, obeyed);
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -88,9 +91,13 @@ impl Plane {
 
     /// Tells the thread something. It is obeyed in the thread's next turn.
     pub(crate) fn tell(&self, command: Command) {
-        // The thread is gone only after an error that it has logged.
-        if self.commands.send(command).is_ok() {
-            let _ = self.waker.wake();
+        match self.commands.try_send(command) {
+            Ok(()) => _ = self.waker.wake(),
+            Err(mpsc::TrySendError::Full(_)) => {
+                tracing::error!(waiting = COMMANDS, "the data plane obeys no commands");
+            }
+            // The thread is gone only after an error that it has logged.
+            Err(mpsc::TrySendError::Disconnected(_)) => {}
         }
     }
 
