@@ -35,7 +35,7 @@ async fn restart(shop: &Shop, name: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_fails_none_of_twenty_thousand_calls() {
+async fn one_rollout_of_a_service_under_load_fails_no_call() {
     let shop = Shop::start(&[]).await.unwrap();
     // The client retries nothing. What is unsent, or sent to nobody, the mesh sends again.
     let door = Door::outbound(&shop).unwrap();
