@@ -1,31 +1,36 @@
 //! xDS resources back into `weft_model::dataplane` values. What this data plane would not carry out is
 //! refused with the path of the field: a config that is silently ignored is worse than none.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use prost::{Message, Name};
-use prost_types::{Any, value::Kind};
+use prost_types::Any;
 use weft_model::dataplane::{
-    Endpoint, Inbound, MethodRule, OutlierDetection, RetryThrottling, RouteRule, Target,
+    CircuitBreakers, Discovery, Endpoint, HealthCheck, Inbound, LoadBalancing, MethodRule,
+    OutlierDetection, RetryThrottling, RouteRule,
 };
 
-use crate::{
-    encode::METADATA,
-    proto::envoy::config::{
-        core::v3::{
-            Address, ConfigSource, HealthStatus, Metadata, address, config_source, socket_address,
-        },
-        endpoint::v3::{ClusterLoadAssignment, LbEndpoint, lb_endpoint::HostIdentifier},
-    },
-    whole,
+use crate::proto::envoy::{
+    config::core::v3::{ConfigSource, RuntimeFractionalPercent, config_source},
+    r#type::v3::{FractionalPercent, Percent, fractional_percent::DenominatorType},
 };
 
+mod balancing;
 mod cluster;
+mod endpoints;
+mod facts;
+mod fault;
+mod limits;
 mod listener;
 mod matcher;
+mod outlier;
+mod rbac;
+mod retry;
+mod route;
 mod routes;
 
 pub use cluster::cluster;
+pub use endpoints::endpoints;
 pub use listener::listener;
 pub use routes::routes;
 
@@ -91,12 +96,25 @@ pub struct Routes {
     pub name: String,
     /// The service's name in the mesh file.
     pub service: String,
-    /// Where all of them lead.
+    /// Where calls go that no rule sends elsewhere.
     pub cluster: String,
     /// What applies to which method, most specific first.
     pub methods: Vec<MethodRule>,
-    /// The rules of the mesh file's routes.
-    pub routes: Vec<RouteRule>,
+    /// Where calls go, in order. Backends are clusters.
+    pub rules: Vec<RouteRule>,
+    /// The header by whose value a ring is asked.
+    pub hash_header: Option<String>,
+}
+
+impl Routes {
+    /// The other clusters that calls or copies of them go to.
+    pub fn backends(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|rule| {
+            let mirrors = rule.mirrors.iter().map(|mirror| &mirror.backend);
+            let backends = rule.backends.iter().chain(mirrors);
+            backends.map(|backend| backend.authority.as_str())
+        })
+    }
 }
 
 /// A group of equal endpoints.
@@ -104,16 +122,26 @@ pub struct Routes {
 pub struct Cluster {
     /// The cluster's name.
     pub name: String,
-    /// The name of its endpoint assignment.
-    pub endpoints: String,
+    /// The name of its endpoint assignment. `None` for one that is found by DNS.
+    pub endpoints: Option<String>,
+    /// Who knows the endpoints.
+    pub discovery: Discovery,
     /// The SPIFFE ID an endpoint must prove.
     pub identity: String,
+    /// How an endpoint is chosen. The header of a ring is left empty: routes name it.
+    pub load_balancing: LoadBalancing,
+    /// Named subsets of the endpoints.
+    pub subsets: BTreeMap<String, BTreeMap<String, String>>,
     /// The retry budget.
     pub retry_throttling: Option<RetryThrottling>,
     /// Passive health.
     pub outlier_detection: Option<OutlierDetection>,
-    /// The target's settings, where the control plane is one of ours.
-    pub target: Option<Box<Target>>,
+    /// How much may be under way.
+    pub circuit_breakers: CircuitBreakers,
+    /// Active probes.
+    pub health_check: Option<HealthCheck>,
+    /// Below which share of healthy endpoints health is ignored.
+    pub panic_threshold_percent: u32,
 }
 
 /// Where a cluster's endpoints are.
@@ -123,80 +151,6 @@ pub struct Endpoints {
     pub name: String,
     /// Sorted.
     pub endpoints: Vec<Endpoint>,
-}
-
-/// Reads an endpoint assignment.
-///
-/// # Errors
-/// On what this data plane does not carry out.
-pub fn endpoints(any: &Any) -> Result<Endpoints, Invalid> {
-    let assignment: ClusterLoadAssignment = unpack(any)?;
-    if let Some(policy) = &assignment.policy {
-        unsupported("policy.drop_overloads", !policy.drop_overloads.is_empty())?;
-    }
-    let mut found = Vec::new();
-    for (at, locality) in assignment.endpoints.iter().enumerate() {
-        let path = format!("endpoints[{at}]");
-        unsupported("priority", locality.priority != 0).map_err(|e| e.within(&path))?;
-        unsupported("lb_config", locality.lb_config.is_some()).map_err(|e| e.within(&path))?;
-        for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
-            let read = lb_endpoint(endpoint)
-                .map_err(|e| e.within(format!("{path}.lb_endpoints[{index}]")))?;
-            found.extend(read);
-        }
-    }
-    found.sort();
-    if let Some(pair) = found
-        .windows(2)
-        .find(|pair| pair[0].address == pair[1].address)
-    {
-        let reason = format!("address {} comes twice", pair[0].address);
-        return Err(Invalid::new("endpoints", reason));
-    }
-    Ok(Endpoints {
-        name: named("cluster_name", assignment.cluster_name)?,
-        endpoints: found,
-    })
-}
-
-/// `None` for an endpoint that takes no new requests.
-fn lb_endpoint(endpoint: &LbEndpoint) -> Result<Option<Endpoint>, Invalid> {
-    let Some(HostIdentifier::Endpoint(found)) = &endpoint.host_identifier else {
-        return Err(Invalid::new("endpoint", "required"));
-    };
-    let address = found.address.as_ref();
-    let address = socket_address(address).map_err(|e| e.within("endpoint.address"))?;
-    if let Some(whole) = whole::take::<Endpoint>(endpoint.metadata.as_ref(), "endpoint")? {
-        if whole.address != address {
-            return Err(Invalid::new("metadata", "it is another endpoint's"));
-        }
-        return Ok(Some(whole));
-    }
-    let read = Endpoint::new(address, found.hostname.clone());
-    let serves = matches!(
-        endpoint.health_status(),
-        HealthStatus::Unknown | HealthStatus::Healthy | HealthStatus::Degraded
-    );
-    Ok(serves.then_some(read))
-}
-
-fn socket_address(found: Option<&Address>) -> Result<SocketAddr, Invalid> {
-    let Some(Address {
-        address: Some(address::Address::SocketAddress(socket)),
-    }) = found
-    else {
-        return Err(Invalid::new("socket_address", "required"));
-    };
-    let ip = socket
-        .address
-        .parse()
-        .map_err(|_| Invalid::new("socket_address.address", "not an IP address"))?;
-    match socket.port_specifier {
-        Some(socket_address::PortSpecifier::PortValue(port)) => u16::try_from(port)
-            .map(|port| SocketAddr::new(ip, port))
-            .map_err(|_| Invalid::new("socket_address.port_value", "above 65535")),
-        _ => Err(Invalid::new("socket_address.port_value", "required")),
-    }
 }
 
 /// The name of a resource that may be refused otherwise. In all four types it is field 1.
@@ -260,22 +214,54 @@ pub(crate) fn duration(
         .transpose()
 }
 
-/// A whole number among our own facts in a resource's metadata.
-pub(crate) fn fact(metadata: Option<&Metadata>, name: &str) -> Result<Option<u32>, Invalid> {
-    let value = metadata
-        .and_then(|metadata| metadata.filter_metadata.get(METADATA))
-        .and_then(|facts| facts.fields.get(name));
-    let Some(value) = value else {
-        return Ok(None);
-    };
-    let path = || format!("metadata.filter_metadata[{METADATA}].{name}");
-    match value.kind {
-        Some(Kind::NumberValue(number))
-            if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) =>
-        {
-            // In range and whole, so the cast is exact.
-            Ok(Some(number as u32))
-        }
-        _ => Err(Invalid::new(path(), "not a whole number")),
+/// A duration that must not be zero.
+pub(crate) fn positive(
+    path: &str,
+    value: Option<&prost_types::Duration>,
+    default: Duration,
+) -> Result<Duration, Invalid> {
+    let value = duration(path, value)?.unwrap_or(default);
+    if value.is_zero() {
+        return Err(Invalid::new(path, "must be more than zero"));
     }
+    Ok(value)
+}
+
+/// A whole percentage.
+pub(crate) fn percent(path: &str, value: Option<&Percent>, default: u32) -> Result<u32, Invalid> {
+    let Some(value) = value.map(|percent| percent.value) else {
+        return Ok(default);
+    };
+    if value.fract() != 0.0 || !(0.0..=100.0).contains(&value) {
+        return Err(Invalid::new(path, "not a whole percentage"));
+    }
+    // In range and whole, so the cast is exact.
+    Ok(value as u32)
+}
+
+/// A share in thousandths of a percent.
+pub(crate) fn share(path: &str, value: Option<&FractionalPercent>) -> Result<u32, Invalid> {
+    let value = required(path, value)?;
+    let numerator = u64::from(value.numerator);
+    let share = match value.denominator() {
+        DenominatorType::Hundred => numerator * 1000,
+        DenominatorType::TenThousand => numerator * 10,
+        DenominatorType::Million if numerator % 10 == 0 => numerator / 10,
+        DenominatorType::Million => {
+            let reason = "thousandths of a percent are the finest that is supported";
+            return Err(Invalid::new(path, reason));
+        }
+    };
+    u32::try_from(share)
+        .ok()
+        .filter(|share| *share <= 100_000)
+        .ok_or_else(|| Invalid::new(path, "more than everything"))
+}
+
+/// As [`share`], for a field that runtime settings could change.
+pub(crate) fn runtime_share(path: &str, value: &RuntimeFractionalPercent) -> Result<u32, Invalid> {
+    share(
+        &format!("{path}.default_value"),
+        value.default_value.as_ref(),
+    )
 }

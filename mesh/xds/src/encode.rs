@@ -1,78 +1,79 @@
 //! `weft_model::dataplane` values as xDS resources, in the shape that gRPC's xDS clients read: a named
-//! listener per authority leads to routes, they to a cluster, it to its endpoints.
+//! listener per authority leads to routes, they to clusters, these to their endpoints.
+//!
+//! Everything goes into the field that Envoy and gRPC have for it. What they have none for is in the
+//! metadata `weft.mesh` of a resource or a route, which they ignore.
 
 use std::time::Duration;
 
-use prost_types::{Any, Struct, Value, value::Kind};
-use weft_model::dataplane::{MethodRule, OutlierDetection, Target};
+use prost_types::Any;
+use weft_model::dataplane::Target;
 
 use crate::{
     proto::envoy::{
         config::{
-            cluster::v3::{
-                self as cluster_v3, Cluster, LoadBalancingPolicy, cluster::EdsClusterConfig,
-                load_balancing_policy::Policy,
-            },
             core::v3::{
-                AggregatedConfigSource, ApiVersion, ConfigSource, Http2ProtocolOptions, Metadata,
-                TransportSocket, TypedExtensionConfig, config_source::ConfigSourceSpecifier,
-                transport_socket,
+                AggregatedConfigSource, ApiVersion, ConfigSource, RuntimeFractionalPercent,
+                config_source::ConfigSourceSpecifier,
             },
             listener::v3::{ApiListener, Listener},
-            route::v3::{
-                Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
-                route::Action,
-                route_action::{ClusterSpecifier, MaxStreamDuration},
-                route_match::PathSpecifier,
+        },
+        extensions::filters::{
+            http::{fault::v3::HttpFault, router::v3::Router},
+            network::http_connection_manager::v3::{
+                HttpConnectionManager, HttpFilter, Rds, http_connection_manager::RouteSpecifier,
+                http_filter,
             },
         },
-        extensions::{
-            filters::{
-                http::router::v3::Router,
-                network::http_connection_manager::v3::{
-                    HttpConnectionManager, HttpFilter, Rds,
-                    http_connection_manager::RouteSpecifier, http_filter,
-                },
-            },
-            load_balancing_policies::least_request::v3::LeastRequest,
-            upstreams::http::v3::{
-                HttpProtocolOptions,
-                http_protocol_options::{
-                    ExplicitHttpConfig, UpstreamProtocolOptions,
-                    explicit_http_config::ProtocolConfig,
-                },
-            },
-        },
+        r#type::v3::{FractionalPercent, fractional_percent::DenominatorType},
     },
     resources::any,
-    whole,
 };
 
+pub(crate) mod balancing;
+pub(crate) mod cluster;
 mod endpoints;
+mod facts;
+mod fault;
+mod headers;
 mod inbound;
+mod limits;
+mod rbac;
 pub(crate) mod retry;
+pub(crate) mod routes;
+mod subsets;
 mod tls;
 
+pub use cluster::cluster;
 pub use endpoints::endpoints;
 pub use inbound::{inbound_listener, inbound_name};
+pub(crate) use limits::{CRITICALITY, RATE_LIMITS};
+pub use routes::routes;
+pub use subsets::Subsets;
 
 /// The key of our own facts in a resource's metadata, for what xDS has no field for.
 pub(crate) const METADATA: &str = "weft.mesh";
+/// The key of the labels that Envoy's subsets select by.
+pub(crate) const LB_METADATA: &str = "envoy.lb";
 pub(crate) const ROUTER: &str = "envoy.filters.http.router";
+pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 pub(crate) const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
-pub(crate) const LEAST_REQUEST: &str = "envoy.load_balancing_policies.least_request";
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The listener by which callers find `target`, named by its authority.
 pub fn listener(target: &Target) -> Any {
+    let mut http_filters = Vec::new();
+    if target.routes.iter().any(|rule| rule.fault.is_some()) {
+        // It does nothing by itself; routes give it something to do.
+        http_filters.push(filter(FAULT, any(&HttpFault::default())));
+    }
+    http_filters.push(router());
     let manager = HttpConnectionManager {
         stat_prefix: target.service.clone(),
         route_specifier: Some(RouteSpecifier::Rds(Rds {
             route_config_name: target.authority.clone(),
             config_source: Some(ads()),
         })),
-        http_filters: vec![router()],
+        http_filters,
         ..Default::default()
     };
     any(&Listener {
@@ -82,152 +83,6 @@ pub fn listener(target: &Target) -> Any {
         }),
         ..Default::default()
     })
-}
-
-/// The method rules of `target`, most specific first.
-pub fn routes(target: &Target) -> Any {
-    any(&RouteConfiguration {
-        name: target.authority.clone(),
-        virtual_hosts: vec![VirtualHost {
-            name: target.service.clone(),
-            domains: vec![target.authority.clone()],
-            routes: target
-                .methods
-                .iter()
-                .map(|rule| route(rule, &target.authority))
-                .collect(),
-            metadata: Some(routes_metadata(target)),
-            ..Default::default()
-        }],
-        ..Default::default()
-    })
-}
-
-fn routes_metadata(target: &Target) -> Metadata {
-    let mut facts = Metadata::default();
-    whole::put(&mut facts, "methods", &target.methods);
-    whole::put(&mut facts, "routes", &target.routes);
-    facts
-}
-
-fn route(rule: &MethodRule, cluster: &str) -> Route {
-    let (name, path) = match (&rule.matches.service, &rule.matches.method) {
-        (None, _) => ("*".to_owned(), PathSpecifier::Prefix(String::new())),
-        (Some(service), None) => (
-            format!("{service}/*"),
-            PathSpecifier::Prefix(format!("/{service}/")),
-        ),
-        (Some(service), Some(method)) => (
-            format!("{service}/{method}"),
-            PathSpecifier::Path(format!("/{service}/{method}")),
-        ),
-    };
-    Route {
-        name,
-        r#match: Some(RouteMatch {
-            path_specifier: Some(path),
-            ..Default::default()
-        }),
-        metadata: rule.retry_policy.as_ref().and_then(retry::metadata),
-        action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
-            // Envoy answers UNAVAILABLE when `timeout` ends, which callers would retry.
-            timeout: Some(duration(Duration::ZERO)),
-            max_stream_duration: Some(MaxStreamDuration {
-                max_stream_duration: rule.timeout.map(duration),
-                grpc_timeout_header_max: Some(duration(Duration::ZERO)),
-                grpc_timeout_header_offset: None,
-            }),
-            retry_policy: rule.retry_policy.as_ref().map(retry::policy),
-            ..Default::default()
-        })),
-        ..Default::default()
-    }
-}
-
-/// How callers of `target` choose and check its endpoints.
-pub fn cluster(target: &Target) -> Any {
-    let least_request = Policy {
-        typed_extension_config: Some(TypedExtensionConfig {
-            name: LEAST_REQUEST.to_owned(),
-            typed_config: Some(any(&LeastRequest::default())),
-        }),
-    };
-    let http2 = HttpProtocolOptions {
-        upstream_protocol_options: Some(UpstreamProtocolOptions::ExplicitHttpConfig(
-            ExplicitHttpConfig {
-                protocol_config: Some(ProtocolConfig::Http2ProtocolOptions(
-                    Http2ProtocolOptions::default(),
-                )),
-            },
-        )),
-        ..Default::default()
-    };
-    any(&Cluster {
-        name: target.authority.clone(),
-        cluster_discovery_type: Some(cluster_v3::cluster::ClusterDiscoveryType::Type(
-            cluster_v3::cluster::DiscoveryType::Eds as i32,
-        )),
-        eds_cluster_config: Some(EdsClusterConfig {
-            eds_config: Some(ads()),
-            service_name: target.authority.clone(),
-        }),
-        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
-        load_balancing_policy: Some(LoadBalancingPolicy {
-            policies: vec![least_request],
-        }),
-        typed_extension_protocol_options: [(HTTP_OPTIONS.to_owned(), any(&http2))].into(),
-        transport_socket: Some(TransportSocket {
-            name: TLS_SOCKET.to_owned(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(any(
-                &tls::upstream(&target.identity),
-            ))),
-        }),
-        outlier_detection: target.outlier_detection.as_ref().map(outlier_detection),
-        metadata: Some(cluster_metadata(target)),
-        ..Default::default()
-    })
-}
-
-/// The whole target but for its methods, routes and endpoints, which other resources carry.
-fn cluster_metadata(target: &Target) -> Metadata {
-    let mut facts = match &target.retry_throttling {
-        Some(throttling) => metadata([
-            ("maxTokens", throttling.max_tokens),
-            ("tokenRatioPermille", throttling.token_ratio_permille),
-        ]),
-        None => Metadata::default(),
-    };
-    let rest = Target {
-        methods: Vec::new(),
-        routes: Vec::new(),
-        endpoints: Vec::new(),
-        ..target.clone()
-    };
-    whole::put(&mut facts, "target", &rest);
-    facts
-}
-
-/// Every field is sent: grpc-js fails on some that are unset.
-fn outlier_detection(settings: &OutlierDetection) -> cluster_v3::OutlierDetection {
-    cluster_v3::OutlierDetection {
-        consecutive_5xx: settings.consecutive_errors,
-        enforcing_consecutive_5xx: Some(100),
-        consecutive_gateway_failure: settings.consecutive_errors,
-        enforcing_consecutive_gateway_failure: Some(0),
-        interval: Some(duration(Duration::from_secs(10))),
-        base_ejection_time: Some(duration(settings.base_ejection_time)),
-        max_ejection_percent: Some(settings.max_ejection_percent),
-        enforcing_success_rate: Some(0),
-        success_rate_minimum_hosts: Some(5),
-        success_rate_request_volume: Some(100),
-        success_rate_stdev_factor: Some(1900),
-        enforcing_failure_percentage: Some(0),
-        failure_percentage_threshold: Some(85),
-        failure_percentage_minimum_hosts: Some(5),
-        failure_percentage_request_volume: Some(50),
-        ..Default::default()
-    }
 }
 
 fn ads() -> ConfigSource {
@@ -250,25 +105,26 @@ fn filter(name: &str, config: Any) -> HttpFilter {
     }
 }
 
-fn metadata<const N: usize>(facts: [(&str, u32); N]) -> Metadata {
-    let fields = facts
-        .into_iter()
-        .map(|(name, value)| {
-            let kind = Some(Kind::NumberValue(f64::from(value)));
-            (name.to_owned(), Value { kind })
-        })
-        .collect();
-    Metadata {
-        filter_metadata: [(METADATA.to_owned(), Struct { fields })].into(),
-        ..Default::default()
-    }
-}
-
 /// Durations of a checked mesh file are far below the limit of the wire type.
 fn duration(value: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(value.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(value.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// A share in thousandths of a percent.
+fn fraction(share_per_100_000: u32) -> FractionalPercent {
+    FractionalPercent {
+        numerator: share_per_100_000.saturating_mul(10),
+        denominator: DenominatorType::Million as i32,
+    }
+}
+
+fn runtime_fraction(share_per_100_000: u32) -> RuntimeFractionalPercent {
+    RuntimeFractionalPercent {
+        default_value: Some(fraction(share_per_100_000)),
+        ..Default::default()
     }
 }
 

@@ -15,7 +15,6 @@ pub mod decode;
 pub mod encode;
 pub mod resources;
 pub mod server;
-mod whole;
 
 pub mod proto {
     //! Wire types, generated from the vendored protos.

@@ -159,7 +159,7 @@ pub struct SharedResources {
 impl SharedResources {
     /// Encodes the targets once. Endpoints change most: see [`SharedResources::endpoints`].
     pub fn new<'a>(targets: impl IntoIterator<Item = &'a Target> + Clone) -> Self {
-        let set = |encode: fn(&Target) -> Any| {
+        let set = |encode: &dyn Fn(&Target) -> Any| {
             let resources = targets
                 .clone()
                 .into_iter()
@@ -167,12 +167,13 @@ impl SharedResources {
                 .collect();
             Arc::new(ResourceSet::new(resources))
         };
+        let subsets = encode::Subsets::of(targets.clone());
         Self {
             sets: [
-                set(encode::cluster),
-                set(|target| encode::endpoints(&target.authority, &target.endpoints)),
-                set(encode::listener),
-                set(encode::routes),
+                set(&encode::cluster),
+                set(&|target| encode::endpoints(&target.authority, &target.endpoints)),
+                set(&encode::listener),
+                set(&|target| encode::routes(target, &subsets)),
             ],
         }
     }

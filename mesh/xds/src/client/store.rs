@@ -3,26 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::Any;
-use weft_model::dataplane::{Snapshot, Target};
+use weft_model::dataplane::{LoadBalancing, Snapshot, Target};
 
 use crate::{
-    decode::{self, Cluster, Endpoints, Invalid, Listener, Routes},
+    decode::{self, Cluster, Endpoints, Listener, Routes},
     proto::envoy::service::discovery::v3::DiscoveryResponse,
     resources::ResourceType,
 };
 
+mod table;
+
+use table::{Table, fill, raw};
+
 const MAX_DETAIL_CHARS: usize = 4096;
-/// Envoy's, where the control plane says nothing.
-const DEFAULT_PANIC_THRESHOLD: u32 = 50;
-
-/// One accepted resource, decoded and as it came.
-#[derive(Clone, Debug)]
-struct Held<T> {
-    value: T,
-    any: Any,
-}
-
-type Table<T> = BTreeMap<String, Held<T>>;
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -82,7 +75,7 @@ impl Store {
             ResourceType::Endpoints => self
                 .clusters
                 .values()
-                .map(|held| held.value.endpoints.clone())
+                .filter_map(|held| held.value.endpoints.clone())
                 .collect(),
             ResourceType::Routes => self
                 .listeners
@@ -182,6 +175,7 @@ impl Store {
     /// if it never was whole.
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let mut snapshot = Snapshot::default();
+        let mut backends = Vec::new();
         for held in self.listeners.values() {
             match &held.value {
                 Listener::Outbound { authority, routes } => {
@@ -191,11 +185,26 @@ impl Store {
                     if let Some(target) = target {
                         snapshot.targets.insert(authority.clone(), target);
                     }
+                    backends.extend(self.routes.get(routes).map(|held| &held.value));
                 }
                 Listener::Inbound(rules) if Some(&rules.service) == self.service.as_ref() => {
                     snapshot.inbound = Some(rules.clone());
                 }
                 Listener::Inbound(_) => {}
+            }
+        }
+        for routes in backends {
+            for name in routes.backends() {
+                if snapshot.targets.contains_key(name) {
+                    continue;
+                }
+                // Another control plane's routes lead to clusters that nobody can dial by name.
+                let target = self
+                    .backend(name, routes)
+                    .or_else(|| self.whole.get(name).cloned());
+                snapshot
+                    .targets
+                    .extend(target.map(|target| (name.to_owned(), target)));
             }
         }
         self.whole = snapshot.targets.clone();
@@ -204,25 +213,43 @@ impl Store {
 
     fn target(&self, authority: &str, routes: &str) -> Option<Target> {
         let routes = &self.routes.get(routes)?.value;
-        let cluster = &self.clusters.get(&routes.cluster)?.value;
-        let endpoints = &self.endpoints.get(&cluster.endpoints)?.value;
-        let settings = match &cluster.target {
-            Some(target) => Target::clone(target),
-            None => Target {
-                retry_throttling: cluster.retry_throttling.clone(),
-                outlier_detection: cluster.outlier_detection.clone(),
-                panic_threshold_percent: DEFAULT_PANIC_THRESHOLD,
-                ..Target::default()
-            },
+        Some(Target {
+            methods: routes.methods.clone(),
+            routes: routes.rules.clone(),
+            ..self.cluster(authority, &routes.cluster, routes)?
+        })
+    }
+
+    /// A cluster that is only the backend of a route.
+    fn backend(&self, name: &str, routes: &Routes) -> Option<Target> {
+        self.cluster(name, name, routes)
+    }
+
+    /// A target as far as its cluster makes it.
+    fn cluster(&self, authority: &str, cluster: &str, routes: &Routes) -> Option<Target> {
+        let cluster = self.clusters.get(cluster)?.value.clone();
+        let endpoints = match &cluster.endpoints {
+            Some(name) => self.endpoints.get(name)?.value.endpoints.clone(),
+            None => Vec::new(),
         };
+        let mut load_balancing = cluster.load_balancing;
+        if let LoadBalancing::RingHash { header, .. } = &mut load_balancing {
+            *header = routes.hash_header.clone().unwrap_or_default();
+        }
         Some(Target {
             authority: authority.to_owned(),
             service: routes.service.clone(),
-            identity: cluster.identity.clone(),
-            methods: routes.methods.clone(),
-            routes: routes.routes.clone(),
-            endpoints: endpoints.endpoints.clone(),
-            ..settings
+            identity: cluster.identity,
+            retry_throttling: cluster.retry_throttling,
+            outlier_detection: cluster.outlier_detection,
+            circuit_breakers: cluster.circuit_breakers,
+            load_balancing,
+            health_check: cluster.health_check,
+            panic_threshold_percent: cluster.panic_threshold_percent,
+            subsets: cluster.subsets,
+            discovery: cluster.discovery,
+            endpoints,
+            ..Target::default()
         })
     }
 
@@ -243,10 +270,6 @@ impl Store {
     }
 }
 
-fn raw<T>(table: &Table<T>) -> Vec<Any> {
-    table.values().map(|held| held.any.clone()).collect()
-}
-
 fn listener_name(listener: &Listener) -> String {
     match listener {
         Listener::Outbound { authority, .. } => authority.clone(),
@@ -254,45 +277,5 @@ fn listener_name(listener: &Listener) -> String {
     }
 }
 
-/// Puts the good resources into `table` and returns what is wrong with the others.
-fn fill<T>(
-    table: &mut Table<T>,
-    refused: &mut BTreeSet<String>,
-    resources: Vec<Any>,
-    full: bool,
-    read: impl Fn(&Any) -> Result<(String, T), Invalid>,
-) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut named = BTreeSet::new();
-    let mut nameless = false;
-    for any in resources {
-        match read(&any) {
-            Ok((name, value)) => {
-                refused.remove(&name);
-                named.insert(name.clone());
-                table.insert(name, Held { value, any });
-            }
-            Err(invalid) => {
-                let name = decode::name(&any);
-                let shown = name
-                    .as_deref()
-                    .unwrap_or("resource without a readable name");
-                problems.push(format!("{shown}: {invalid}"));
-                match name {
-                    Some(name) => {
-                        if !table.contains_key(&name) {
-                            refused.insert(name.clone());
-                        }
-                        named.insert(name);
-                    }
-                    // It may be any of those that seem to be gone.
-                    None => nameless = true,
-                }
-            }
-        }
-    }
-    if full && !nameless {
-        table.retain(|name, _| named.contains(name));
-    }
-    problems
-}
+#[cfg(test)]
+mod tests;

@@ -1,102 +1,216 @@
 //! Clusters.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use prost_types::Any;
-use weft_model::dataplane::{OutlierDetection, RetryThrottling, Target};
+use weft_model::dataplane::{
+    CircuitBreakers, Discovery, DnsName, HealthCheck, RetryBudget, RetryThrottling,
+};
 
 use super::{
-    Cluster, Invalid, duration, fact, from_this_stream, matcher, named, required, unpack,
-    unpack_field, unsupported,
+    Cluster, Invalid, balancing, endpoints,
+    facts::{self, Facts},
+    from_this_stream, matcher, named, outlier, percent, positive, required, unpack, unpack_field,
+    unsupported,
 };
 use crate::{
-    encode::{LEAST_REQUEST, TLS_SOCKET},
+    encode::{
+        TLS_SOCKET,
+        cluster::{MAX_TOKENS, SUBSETS, TOKEN_RATIO},
+    },
     proto::envoy::{
         config::{
-            cluster::v3 as wire,
-            core::v3::{TransportSocket, transport_socket::ConfigType},
+            cluster::v3::{
+                self as wire,
+                cluster::{ClusterDiscoveryType, DiscoveryType},
+            },
+            core::v3::{
+                self as core_v3, RoutingPriority, TransportSocket, health_check::HealthChecker,
+                transport_socket::ConfigType,
+            },
         },
         extensions::transport_sockets::tls::v3::{
             UpstreamTlsContext, common_tls_context::ValidationContextType,
         },
     },
-    whole,
 };
 
-const DEFAULT_EJECTION: std::time::Duration = std::time::Duration::from_secs(30);
+/// Envoy's default.
+const PANIC_THRESHOLD: u32 = 50;
+const REFRESH: Duration = Duration::from_secs(5);
 
 /// Reads a cluster.
 ///
 /// # Errors
-/// On what this data plane does not carry out: anything but EDS, least request and mutual TLS to one
-/// SPIFFE ID.
+/// On what this data plane does not carry out, above all anything but mutual TLS to one SPIFFE ID.
 pub fn cluster(any: &Any) -> Result<Cluster, Invalid> {
     let found: wire::Cluster = unpack(any)?;
     let name = named("name", found.name.clone())?;
-    let eds = wire::cluster::ClusterDiscoveryType::Type(wire::cluster::DiscoveryType::Eds as i32);
-    if found.cluster_discovery_type != Some(eds) {
-        return Err(Invalid::new("type", "only `EDS` is supported"));
-    }
-    let eds = required("eds_cluster_config", found.eds_cluster_config.as_ref())?;
-    from_this_stream("eds_cluster_config.eds_config", eds.eds_config.as_ref())?;
-    load_balancing(&found)?;
+    let (discovery, endpoints) = discovery(&name, &found)?;
     unsupported(
         "transport_socket_matches",
         !found.transport_socket_matches.is_empty(),
     )?;
-    unsupported("circuit_breakers", found.circuit_breakers.is_some())?;
-    unsupported("health_checks", !found.health_checks.is_empty())?;
     let identity =
         identity(found.transport_socket.as_ref()).map_err(|e| e.within("transport_socket"))?;
-    let endpoints = match eds.service_name.as_str() {
-        "" => name.clone(),
-        other => other.to_owned(),
-    };
-    let target: Option<Box<Target>> = whole::take(found.metadata.as_ref(), "target")?;
-    if target
+    let panic = found.common_lb_config.as_ref();
+    let outliers = found
+        .outlier_detection
         .as_ref()
-        .is_some_and(|target| target.identity != identity)
-    {
-        return Err(Invalid::new(
-            "metadata",
-            "its identity is not that of the transport socket",
-        ));
-    }
+        .map(outlier::outlier_detection);
     Ok(Cluster {
-        target,
         endpoints,
+        discovery,
         identity,
+        load_balancing: balancing::of_cluster(&found)?,
+        subsets: subsets(&found)?,
         retry_throttling: throttling(&found)?,
-        outlier_detection: found
-            .outlier_detection
+        outlier_detection: outliers
+            .transpose()
+            .map_err(|e| e.within("outlier_detection"))?,
+        circuit_breakers: found
+            .circuit_breakers
             .as_ref()
-            .map(|settings| outlier_detection(settings).map_err(|e| e.within("outlier_detection")))
-            .transpose()?,
+            .map(|settings| circuit_breakers(settings).map_err(|e| e.within("circuit_breakers")))
+            .transpose()?
+            .unwrap_or_default(),
+        health_check: health_check(&found.health_checks)?,
+        panic_threshold_percent: percent(
+            "common_lb_config.healthy_panic_threshold",
+            panic.and_then(|config| config.healthy_panic_threshold.as_ref()),
+            PANIC_THRESHOLD,
+        )?,
         name,
     })
 }
 
-/// The first policy that is supported counts (gRFC A52).
-fn load_balancing(found: &wire::Cluster) -> Result<(), Invalid> {
-    let path = "load_balancing_policy.policies";
-    let Some(list) = &found.load_balancing_policy else {
-        let enumerated = wire::cluster::LbPolicy::LeastRequest as i32;
-        if found.lb_policy == enumerated {
-            return Ok(());
-        }
-        return Err(Invalid::new("lb_policy", "only least request is supported"));
+/// Who knows the endpoints, and the name of their assignment if it comes by EDS.
+fn discovery(name: &str, found: &wire::Cluster) -> Result<(Discovery, Option<String>), Invalid> {
+    let unknown = || {
+        Invalid::new(
+            "type",
+            "only `EDS`, `LOGICAL_DNS` and `STRICT_DNS` are supported",
+        )
     };
-    let supported = list.policies.iter().any(|policy| {
-        policy
-            .typed_extension_config
-            .as_ref()
-            .is_some_and(|config| config.name == LEAST_REQUEST)
-    });
-    if supported {
-        return Ok(());
+    let Some(ClusterDiscoveryType::Type(kind)) = found.cluster_discovery_type else {
+        return Err(unknown());
+    };
+    match DiscoveryType::try_from(kind) {
+        Ok(DiscoveryType::Eds) => {
+            let eds = required("eds_cluster_config", found.eds_cluster_config.as_ref())?;
+            from_this_stream("eds_cluster_config.eds_config", eds.eds_config.as_ref())?;
+            let endpoints = match eds.service_name.as_str() {
+                "" => name.to_owned(),
+                other => other.to_owned(),
+            };
+            Ok((Discovery::Endpoints, Some(endpoints)))
+        }
+        Ok(DiscoveryType::LogicalDns | DiscoveryType::StrictDns) => {
+            let name = dns_name(found).map_err(|e| e.within("load_assignment"))?;
+            Ok((Discovery::Dns(name), None))
+        }
+        _ => Err(unknown()),
     }
-    Err(Invalid::new(
-        path,
-        "none is supported; least request would be",
-    ))
+}
+
+#[expect(
+    deprecated,
+    reason = "gRPC's clients know no other field for a cluster found by DNS"
+)]
+fn dns_name(found: &wire::Cluster) -> Result<DnsName, Invalid> {
+    let assignment = required("", found.load_assignment.as_ref())?;
+    let [group] = assignment.endpoints.as_slice() else {
+        return Err(Invalid::new("endpoints", "exactly one is supported"));
+    };
+    let [endpoint] = group.lb_endpoints.as_slice() else {
+        let path = "endpoints[0].lb_endpoints";
+        return Err(Invalid::new(path, "exactly one is supported"));
+    };
+    let (host, port) =
+        endpoints::name(endpoint).map_err(|e| e.within("endpoints[0].lb_endpoints[0]"))?;
+    Ok(DnsName {
+        host,
+        port,
+        refresh: positive("dns_refresh_rate", found.dns_refresh_rate.as_ref(), REFRESH)?,
+    })
+}
+
+fn subsets(found: &wire::Cluster) -> Result<BTreeMap<String, BTreeMap<String, String>>, Invalid> {
+    let Some(named) = Facts::of(found.metadata.as_ref()).object(SUBSETS)? else {
+        return Ok(BTreeMap::new());
+    };
+    named
+        .fields
+        .keys()
+        .map(|name| {
+            let labels = Facts::within(named).object(name)?;
+            let labels = labels.map(facts::labels).transpose();
+            let labels = labels.map_err(|e| e.within(format!("{SUBSETS}.{name}")))?;
+            Ok((name.clone(), labels.unwrap_or_default()))
+        })
+        .collect()
+}
+
+fn circuit_breakers(found: &wire::CircuitBreakers) -> Result<CircuitBreakers, Invalid> {
+    unsupported("per_host_thresholds", !found.per_host_thresholds.is_empty())?;
+    let default = CircuitBreakers::default();
+    // No request of this data plane has another priority.
+    let mut thresholds = found.thresholds.iter().enumerate();
+    let first = thresholds.find(|(_, one)| one.priority() == RoutingPriority::Default);
+    let Some((at, settings)) = first else {
+        return Ok(default);
+    };
+    let within = |e: Invalid| e.within(format!("thresholds[{at}]"));
+    unsupported(
+        "max_connection_pools",
+        settings.max_connection_pools.is_some(),
+    )
+    .map_err(within)?;
+    let budget = settings.retry_budget.unwrap_or_default();
+    let budget_percent = percent(
+        "retry_budget.budget_percent",
+        budget.budget_percent.as_ref(),
+        default.retry_budget.budget_percent,
+    );
+    Ok(CircuitBreakers {
+        max_connections: settings.max_connections.unwrap_or(default.max_connections),
+        max_pending_requests: settings
+            .max_pending_requests
+            .unwrap_or(default.max_pending_requests),
+        max_requests: settings.max_requests.unwrap_or(default.max_requests),
+        max_retries: settings.max_retries.unwrap_or(default.max_retries),
+        retry_budget: RetryBudget {
+            budget_percent: budget_percent.map_err(within)?,
+            min_retry_concurrency: budget
+                .min_retry_concurrency
+                .unwrap_or(default.retry_budget.min_retry_concurrency),
+        },
+    })
+}
+
+fn health_check(found: &[core_v3::HealthCheck]) -> Result<Option<HealthCheck>, Invalid> {
+    let check = match found {
+        [] => return Ok(None),
+        [one] => one,
+        _ => return Err(Invalid::new("health_checks", "at most one is supported")),
+    };
+    let within = |e: Invalid| e.within("health_checks[0]");
+    let Some(HealthChecker::GrpcHealthCheck(grpc)) = &check.health_checker else {
+        let reason = "only `grpc_health_check` is supported";
+        return Err(within(Invalid::new("health_checker", reason)));
+    };
+    unsupported("grpc_health_check.authority", !grpc.authority.is_empty()).map_err(within)?;
+    let time = |path: &str, value: &Option<prost_types::Duration>| {
+        let value = required(path, value.as_ref()).map_err(within)?;
+        positive(path, Some(value), Duration::ZERO).map_err(within)
+    };
+    Ok(Some(HealthCheck {
+        service_name: grpc.service_name.clone(),
+        interval: time("interval", &check.interval)?,
+        timeout: time("timeout", &check.timeout)?,
+        unhealthy_threshold: check.unhealthy_threshold.unwrap_or(1).max(1),
+        healthy_threshold: check.healthy_threshold.unwrap_or(1).max(1),
+    }))
 }
 
 /// The one SPIFFE ID that the server must prove.
@@ -135,8 +249,9 @@ fn identity(socket: Option<&TransportSocket>) -> Result<String, Invalid> {
 }
 
 fn throttling(found: &wire::Cluster) -> Result<Option<RetryThrottling>, Invalid> {
-    let max_tokens = fact(found.metadata.as_ref(), "maxTokens")?;
-    let ratio = fact(found.metadata.as_ref(), "tokenRatioPermille")?;
+    let facts = Facts::of(found.metadata.as_ref());
+    let max_tokens = facts.number(MAX_TOKENS)?;
+    let ratio = facts.number(TOKEN_RATIO)?;
     match (max_tokens, ratio) {
         (None, None) => Ok(None),
         (Some(max_tokens @ 1..=1000), Some(token_ratio_permille @ 1..)) => {
@@ -150,27 +265,4 @@ fn throttling(found: &wire::Cluster) -> Result<Option<RetryThrottling>, Invalid>
             "maxTokens must be 1 to 1000 and tokenRatioPermille above 0",
         )),
     }
-}
-
-fn outlier_detection(settings: &wire::OutlierDetection) -> Result<OutlierDetection, Invalid> {
-    for (path, enforcing) in [
-        ("enforcing_success_rate", settings.enforcing_success_rate),
-        (
-            "enforcing_failure_percentage",
-            settings.enforcing_failure_percentage,
-        ),
-    ] {
-        unsupported(path, enforcing.is_some_and(|percent| percent > 0))?;
-    }
-    let max_ejection_percent = settings.max_ejection_percent.unwrap_or(10);
-    if max_ejection_percent > 100 {
-        return Err(Invalid::new("max_ejection_percent", "above 100"));
-    }
-    Ok(OutlierDetection {
-        consecutive_errors: Some(settings.consecutive_5xx.unwrap_or(5)),
-        base_ejection_time: duration("base_ejection_time", settings.base_ejection_time.as_ref())?
-            .unwrap_or(DEFAULT_EJECTION),
-        max_ejection_percent,
-        ..OutlierDetection::default()
-    })
 }

@@ -1,27 +1,25 @@
 //! Route configurations.
 
 use prost_types::Any;
-use weft_model::dataplane::{MethodMatch, MethodRule, RetryPolicy};
+use weft_model::dataplane::{Backend, MethodRule, RouteMatch, RouteRule};
 
-use super::{Invalid, Routes, duration, fact, matcher, named, required, unpack, unsupported};
+use super::{
+    Invalid, Routes, named, required,
+    route::{Destination, Read, route},
+    unpack,
+};
 use crate::{
-    encode::retry::{BY_HEADER, CONDITIONS, DOUBLING, MULTIPLIER, STATUS_HEADER},
-    proto::envoy::config::{
-        core::v3::Metadata,
-        route::v3::{
-            self as wire, HeaderMatcher, Route, RouteAction, RouteMatch,
-            header_matcher::HeaderMatchSpecifier, route::Action, route_action::ClusterSpecifier,
-            route_match::PathSpecifier,
-        },
+    encode::{
+        Subsets,
+        routes::{RouteList, covers},
     },
-    whole,
+    proto::envoy::config::route::v3 as wire,
 };
 
-/// Envoy retries once unless told otherwise.
-const DEFAULT_RETRIES: u32 = 1;
-const MOST_ATTEMPTS: u32 = 5;
+const ROUTES: &str = "virtual_hosts[0].routes";
 
-/// Reads the routes of one authority.
+/// Reads the routes of one authority: a list of our own, or one by somebody else, in which each route
+/// says both where calls go and how they behave.
 ///
 /// # Errors
 /// On what this data plane does not carry out.
@@ -35,203 +33,173 @@ pub fn routes(any: &Any) -> Result<Routes, Invalid> {
         );
         return Err(Invalid::new("virtual_hosts", reason));
     };
-    let mut cluster: Option<String> = None;
-    let mut methods = Vec::with_capacity(host.routes.len());
-    for (at, route) in host.routes.iter().enumerate() {
-        let path = format!("virtual_hosts[0].routes[{at}]");
-        let (rule, leads_to) = method_rule(route).map_err(|e| e.within(&path))?;
-        if *cluster.get_or_insert_with(|| leads_to.clone()) != leads_to {
-            let path = format!("{path}.route.cluster");
-            return Err(Invalid::new(path, "all routes must lead to one cluster"));
-        }
-        methods.push(rule);
+    let service = named("virtual_hosts[0].name", host.name.clone())?;
+    let mut subsets = Subsets::default();
+    let mut list = Vec::with_capacity(host.routes.len());
+    for (at, found) in host.routes.iter().enumerate() {
+        let read = route(found, &mut subsets);
+        list.push(read.map_err(|e| e.within(format!("{ROUTES}[{at}]")))?);
     }
-    let facts = host.metadata.as_ref();
-    if let Some(whole) = whole::take(facts, "methods")? {
-        methods = whole;
-    }
-    Ok(Routes {
-        routes: whole::take(facts, "routes")?.unwrap_or_default(),
+    let routes = Routes {
+        hash_header: hash_header(&list)?,
         name,
-        service: named("virtual_hosts[0].name", host.name.clone())?,
-        cluster: required("virtual_hosts[0].routes", cluster)?,
-        methods,
-    })
+        service,
+        cluster: String::new(),
+        methods: Vec::new(),
+        rules: Vec::new(),
+    };
+    match list.iter().any(|read| read.place.is_some()) {
+        true => own(routes, list, &host.routes, &subsets),
+        false => foreign(routes, list),
+    }
 }
 
-fn method_rule(route: &Route) -> Result<(MethodRule, String), Invalid> {
-    unsupported(
-        "typed_per_filter_config",
-        !route.typed_per_filter_config.is_empty(),
-    )?;
-    let found = required("match", route.r#match.as_ref())?;
-    let matches = method_match(found).map_err(|e| e.within("match"))?;
-    let Some(Action::Route(action)) = &route.action else {
+/// The one header that all hash policies name.
+fn hash_header(list: &[Read]) -> Result<Option<String>, Invalid> {
+    let first = list.first().and_then(|read| read.hash_header.clone());
+    for (at, read) in list.iter().enumerate() {
+        if read.hash_header != first {
+            let path = format!("{ROUTES}[{at}].route.hash_policy");
+            return Err(Invalid::new(path, "must be the same for all routes"));
+        }
+    }
+    Ok(first)
+}
+
+/// A list as `encode::routes` makes it: the rules, then the methods. Encoding what was read must give the
+/// same list, else it would say something that is lost.
+fn own(
+    mut routes: Routes,
+    list: Vec<Read>,
+    wire: &[wire::Route],
+    subsets: &Subsets,
+) -> Result<Routes, Invalid> {
+    routes.cluster = routes.name.clone();
+    let mut last = None;
+    for (at, read) in list.into_iter().enumerate() {
+        let Some((rule, number)) = read.place else {
+            routes.methods.push(read.method);
+            continue;
+        };
+        if usize::try_from(rule) == Ok(routes.rules.len()) {
+            routes.rules.push(RouteRule {
+                name: read.name,
+                backends: match read.destination {
+                    Destination::Cluster(_) => Vec::new(),
+                    Destination::Backends(backends) => backends,
+                },
+                request_headers: read.request_headers,
+                response_headers: read.response_headers,
+                mirrors: read.mirrors,
+                fault: read.fault,
+                matches: Vec::new(),
+            });
+        }
+        let Some(current) = routes.rules.last_mut() else {
+            let path = format!("{ROUTES}[{at}].metadata");
+            return Err(Invalid::new(path, "rules must count from 0"));
+        };
+        // The last route of a match is for all that it matches.
+        if last == Some((rule, number)) {
+            current.matches.pop();
+        }
+        last = Some((rule, number));
+        if number.is_some() {
+            current.matches.push(RouteMatch {
+                method: read.method.matches,
+                headers: read.headers,
+            });
+        }
+    }
+    let again = RouteList {
+        authority: &routes.name,
+        hash_header: routes.hash_header.as_deref(),
+        methods: &routes.methods,
+        rules: &routes.rules,
+        subsets,
+    };
+    let again = again.encode();
+    if again.as_slice() != wire {
+        let at = again.iter().zip(wire).take_while(|(a, b)| a == b).count();
+        let path = format!("{ROUTES}[{at}]");
+        return Err(Invalid::new(
+            path,
+            "does not follow from the rules around it",
+        ));
+    }
+    Ok(routes)
+}
+
+/// A list in which every route is a rule of its own.
+fn foreign(mut routes: Routes, list: Vec<Read>) -> Result<Routes, Invalid> {
+    let is_simple = list.iter().all(Read::is_plain)
+        && list
+            .windows(2)
+            .all(|pair| pair[0].destination == pair[1].destination);
+    let cluster = list.iter().find_map(|read| match &read.destination {
+        Destination::Cluster(name) => Some(name.clone()),
+        Destination::Backends(backends) => backends.first().map(|b| b.authority.clone()),
+    });
+    routes.cluster = required(ROUTES, cluster)?;
+    if is_simple {
+        routes.methods = list.into_iter().map(|read| read.method).collect();
+        return Ok(routes);
+    }
+    for read in list.iter().filter(|read| read.headers.is_empty()) {
+        let mut earlier = routes.methods.iter();
+        if !earlier.any(|rule| covers(&rule.matches, &read.method.matches)) {
+            routes.methods.push(read.method.clone());
+        }
+    }
+    for (at, read) in list.into_iter().enumerate() {
+        behaves_as_its_methods(&read, &routes.methods)
+            .map_err(|e| e.within(format!("{ROUTES}[{at}]")))?;
+        routes.rules.push(RouteRule {
+            name: match read.name.is_empty() {
+                true => format!("routes[{at}]"),
+                false => read.name,
+            },
+            matches: vec![RouteMatch {
+                method: read.method.matches,
+                headers: read.headers,
+            }],
+            backends: match read.destination {
+                Destination::Cluster(name) if name == routes.cluster => Vec::new(),
+                Destination::Cluster(authority) => vec![Backend {
+                    authority,
+                    subset: None,
+                    weight: 1,
+                }],
+                Destination::Backends(backends) => backends,
+            },
+            request_headers: read.request_headers,
+            response_headers: read.response_headers,
+            mirrors: read.mirrors,
+            fault: read.fault,
+        });
+    }
+    Ok(routes)
+}
+
+/// How calls behave depends on the method alone here, not on headers.
+fn behaves_as_its_methods(read: &Read, methods: &[MethodRule]) -> Result<(), Invalid> {
+    if read.headers.is_empty() {
+        return Ok(());
+    }
+    let own = &read.method;
+    let meeting = methods
+        .iter()
+        .filter(|rule| covers(&rule.matches, &own.matches) || covers(&own.matches, &rule.matches));
+    let mut differing = meeting.filter(|rule| {
+        rule.timeout != own.timeout
+            || rule.retry_policy != own.retry_policy
+            || rule.hedging_policy != own.hedging_policy
+    });
+    if differing.next().is_some() {
         return Err(Invalid::new(
             "route",
-            "required; no other action is supported",
+            "timeouts and retries that depend on headers are not supported",
         ));
-    };
-    let cluster = checked_cluster(action).map_err(|e| e.within("route"))?;
-    let limits = action.max_stream_duration.as_ref();
-    let timeout = duration(
-        "route.max_stream_duration.max_stream_duration",
-        limits.and_then(|limits| limits.max_stream_duration.as_ref()),
-    )?
-    .filter(|timeout| !timeout.is_zero());
-    let retry_policy = action
-        .retry_policy
-        .as_ref()
-        .map(|policy| {
-            retry_policy(policy, route.metadata.as_ref())
-                .map_err(|e| e.within("route.retry_policy"))
-        })
-        .transpose()?;
-    let rule = MethodRule {
-        matches,
-        timeout,
-        retry_policy,
-        ..MethodRule::default()
-    };
-    Ok((rule, cluster))
-}
-
-fn method_match(found: &RouteMatch) -> Result<MethodMatch, Invalid> {
-    unsupported("headers", !found.headers.is_empty())?;
-    unsupported("query_parameters", !found.query_parameters.is_empty())?;
-    unsupported("runtime_fraction", found.runtime_fraction.is_some())?;
-    unsupported("tls_context", found.tls_context.is_some())?;
-    unsupported("dynamic_metadata", !found.dynamic_metadata.is_empty())?;
-    unsupported("case_sensitive", found.case_sensitive == Some(false))?;
-    match found.path_specifier.as_ref() {
-        Some(PathSpecifier::Prefix(prefix)) if prefix.is_empty() || prefix == "/" => {
-            Ok(MethodMatch::default())
-        }
-        Some(PathSpecifier::Prefix(prefix)) => {
-            let service = prefix
-                .strip_prefix('/')
-                .and_then(|rest| rest.strip_suffix('/'))
-                .filter(|service| is_name(service))
-                .ok_or_else(|| Invalid::new("prefix", "only `/` and `/SERVICE/` are supported"))?;
-            Ok(MethodMatch {
-                service: Some(service.to_owned()),
-                method: None,
-            })
-        }
-        Some(PathSpecifier::Path(path)) => {
-            let (service, method) = path
-                .strip_prefix('/')
-                .and_then(|rest| rest.split_once('/'))
-                .filter(|(service, method)| is_name(service) && is_name(method))
-                .ok_or_else(|| Invalid::new("path", "not of the form `/SERVICE/METHOD`"))?;
-            Ok(MethodMatch {
-                service: Some(service.to_owned()),
-                method: Some(method.to_owned()),
-            })
-        }
-        _ => Err(Invalid::new(
-            "path_specifier",
-            "only `prefix` and `path` are supported",
-        )),
     }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains('/')
-}
-
-fn checked_cluster(action: &RouteAction) -> Result<String, Invalid> {
-    unsupported(
-        "request_mirror_policies",
-        !action.request_mirror_policies.is_empty(),
-    )?;
-    unsupported("hedge_policy", action.hedge_policy.is_some())?;
-    unsupported("prefix_rewrite", !action.prefix_rewrite.is_empty())?;
-    unsupported("regex_rewrite", action.regex_rewrite.is_some())?;
-    unsupported("path_rewrite_policy", action.path_rewrite_policy.is_some())?;
-    unsupported(
-        "host_rewrite_specifier",
-        action.host_rewrite_specifier.is_some(),
-    )?;
-    unsupported("hash_policy", !action.hash_policy.is_empty())?;
-    match &action.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => named("cluster", name.clone()),
-        Some(_) => Err(Invalid::new(
-            "cluster_specifier",
-            "only `cluster` is supported",
-        )),
-        None => Err(Invalid::new("cluster", "required")),
-    }
-}
-
-fn retry_policy(
-    policy: &wire::RetryPolicy,
-    metadata: Option<&Metadata>,
-) -> Result<RetryPolicy, Invalid> {
-    unsupported("per_try_timeout", policy.per_try_timeout.is_some())?;
-    unsupported(
-        "retriable_status_codes",
-        !policy.retriable_status_codes.is_empty(),
-    )?;
-    unsupported(
-        "retriable_request_headers",
-        !policy.retriable_request_headers.is_empty(),
-    )?;
-    let mut codes = Vec::new();
-    for condition in policy.retry_on.split(',').map(str::trim) {
-        match CONDITIONS.iter().find(|(name, _)| *name == condition) {
-            Some((_, code)) => codes.push(*code),
-            None if condition == BY_HEADER => {
-                for (at, header) in policy.retriable_headers.iter().enumerate() {
-                    let path = format!("retriable_headers[{at}]");
-                    codes.push(status_code(header).map_err(|e| e.within(path))?);
-                }
-            }
-            None => {
-                let reason = format!("`{}` is not supported", condition.escape_default());
-                return Err(Invalid::new("retry_on", reason));
-            }
-        }
-    }
-    codes.sort_unstable();
-    codes.dedup();
-    let back_off = required("retry_back_off", policy.retry_back_off.as_ref())?;
-    let initial_backoff = required(
-        "retry_back_off.base_interval",
-        duration(
-            "retry_back_off.base_interval",
-            back_off.base_interval.as_ref(),
-        )?,
-    )?;
-    Ok(RetryPolicy {
-        // gRFC A44: more than five attempts are cut, not refused.
-        max_attempts: policy
-            .num_retries
-            .unwrap_or(DEFAULT_RETRIES)
-            .saturating_add(1)
-            .min(MOST_ATTEMPTS),
-        initial_backoff,
-        max_backoff: duration(
-            "retry_back_off.max_interval",
-            back_off.max_interval.as_ref(),
-        )?
-        .unwrap_or(initial_backoff * 10),
-        backoff_multiplier_permille: fact(metadata, MULTIPLIER)?.unwrap_or(DOUBLING),
-        retryable_status_codes: codes,
-        per_attempt_timeout: None,
-    })
-}
-
-fn status_code(header: &HeaderMatcher) -> Result<i32, Invalid> {
-    if header.name != STATUS_HEADER || header.invert_match {
-        return Err(Invalid::new("name", "only `grpc-status` is supported"));
-    }
-    let Some(HeaderMatchSpecifier::StringMatch(text)) = &header.header_match_specifier else {
-        return Err(Invalid::new("string_match", "required"));
-    };
-    let code = matcher::exact(text).map_err(|e| e.within("string_match"))?;
-    code.parse()
-        .ok()
-        .filter(|code| (1..=16).contains(code))
-        .ok_or_else(|| Invalid::new("string_match.exact", "not a gRPC status code"))
+    Ok(())
 }

@@ -1,39 +1,28 @@
-//! Caller rules (gRFC A43) as a listener with two RBAC filters: deny first, then allow.
+//! What a workload takes, as a listener: two RBAC filters, deny first, then the limits.
 
 use prost_types::Any;
-use weft_model::dataplane::{AuthzRule, Inbound};
+use weft_model::dataplane::Inbound;
 
-use super::{TLS_SOCKET, endpoints::address, filter, router, tls};
+use super::{TLS_SOCKET, endpoints::address, limits, rbac, router, tls};
 use crate::{
     proto::envoy::{
         config::{
-            core::v3::{Metadata, TrafficDirection, TransportSocket, transport_socket},
+            core::v3::{TrafficDirection, TransportSocket, transport_socket},
             listener::v3::{Filter, FilterChain, Listener, filter as network_filter},
-            rbac::v3::{
-                Permission, Policy, Principal, Rbac as Rules, permission, principal,
-                rbac::Action as RbacAction,
-            },
+            rbac::v3::rbac::Action as RbacAction,
             route::v3::{
                 NonForwardingAction, Route, RouteConfiguration, RouteMatch, VirtualHost,
                 route::Action, route_match::PathSpecifier,
             },
         },
-        extensions::filters::{
-            http::rbac::v3::Rbac,
-            network::http_connection_manager::v3::{
-                HttpConnectionManager, HttpFilter, http_connection_manager::RouteSpecifier,
-            },
-        },
-        r#type::matcher::v3::{
-            PathMatcher, StringMatcher, path_matcher, string_matcher::MatchPattern,
+        extensions::filters::network::http_connection_manager::v3::{
+            HttpConnectionManager, http_connection_manager::RouteSpecifier,
         },
     },
     resources::any,
-    whole,
 };
 
 pub(crate) const NAME_PREFIX: &str = "inbound/";
-pub(crate) const RBAC: &str = "envoy.filters.http.rbac";
 pub(crate) const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 /// A sidecar of ours binds the address it was started with; Envoy binds this one.
 const INBOUND: std::net::SocketAddr =
@@ -44,25 +33,25 @@ pub fn inbound_name(service: &str) -> String {
     format!("{NAME_PREFIX}{service}")
 }
 
-/// The listener before a workload, with the rules who may call it.
+/// The listener before a workload, with the rules who may call it and how much.
 pub fn inbound_listener(inbound: &Inbound) -> Any {
+    let is_dry_run = inbound.is_dry_run;
+    let mut http_filters = vec![
+        rbac::filter(RbacAction::Deny, &inbound.deny_rules, is_dry_run),
+        rbac::filter(RbacAction::Allow, &inbound.allow_rules, is_dry_run),
+    ];
+    http_filters.extend(limits::filters(inbound));
+    http_filters.push(router());
     let manager = HttpConnectionManager {
         stat_prefix: inbound_name(&inbound.service),
         route_specifier: Some(RouteSpecifier::RouteConfig(to_the_workload(
             &inbound.service,
         ))),
-        http_filters: vec![
-            rbac(RbacAction::Deny, &inbound.deny_rules),
-            rbac(RbacAction::Allow, &inbound.allow_rules),
-            router(),
-        ],
+        http_filters,
         ..Default::default()
     };
-    let mut facts = Metadata::default();
-    whole::put(&mut facts, "inbound", inbound);
     any(&Listener {
         name: inbound_name(&inbound.service),
-        metadata: Some(facts),
         address: Some(address(INBOUND)),
         traffic_direction: TrafficDirection::Inbound as i32,
         filter_chains: vec![FilterChain {
@@ -78,6 +67,7 @@ pub fn inbound_listener(inbound: &Inbound) -> Any {
             }),
             ..Default::default()
         }],
+        metadata: limits::metadata(inbound),
         ..Default::default()
     })
 }
@@ -98,84 +88,6 @@ fn to_the_workload(service: &str) -> RouteConfiguration {
             }],
             ..Default::default()
         }],
-        ..Default::default()
-    }
-}
-
-fn rbac(action: RbacAction, rules: &[AuthzRule]) -> HttpFilter {
-    let policies = rules
-        .iter()
-        // Whoever reads only these fields knows no headers: it denies more, never less.
-        .filter(|rule| rule.headers.is_empty() || action == RbacAction::Deny)
-        .enumerate()
-        // Policies are a map; the number keeps their order and lets two rules have one name.
-        .map(|(at, rule)| (format!("{at:04}-{}", rule.name), policy(rule)))
-        .collect();
-    let config = Rbac {
-        rules: Some(Rules {
-            action: action as i32,
-            policies,
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    filter(RBAC, any(&config))
-}
-
-fn policy(rule: &AuthzRule) -> Policy {
-    let permissions = match rule.paths.as_slice() {
-        [] => vec![permission::Rule::Any(true)],
-        paths => paths
-            .iter()
-            .map(|path| {
-                permission::Rule::UrlPath(PathMatcher {
-                    rule: Some(path_matcher::Rule::Path(path_pattern(path))),
-                })
-            })
-            .collect(),
-    };
-    let principals = match rule.principals.as_slice() {
-        [] => vec![principal::Identifier::Any(true)],
-        names => names
-            .iter()
-            .map(|name| {
-                principal::Identifier::Authenticated(principal::Authenticated {
-                    // Without a name: whoever is authenticated.
-                    principal_name: (name != "*").then(|| pattern(name)),
-                })
-            })
-            .collect(),
-    };
-    Policy {
-        permissions: permissions
-            .into_iter()
-            .map(|rule| Permission { rule: Some(rule) })
-            .collect(),
-        principals: principals
-            .into_iter()
-            .map(|identifier| Principal {
-                identifier: Some(identifier),
-            })
-            .collect(),
-        ..Default::default()
-    }
-}
-
-/// Every path starts with a slash, and xDS allows no empty prefix.
-fn path_pattern(path: &str) -> StringMatcher {
-    pattern(if path == "*" { "/*" } else { path })
-}
-
-fn pattern(text: &str) -> StringMatcher {
-    let pattern = if let Some(prefix) = text.strip_suffix('*') {
-        MatchPattern::Prefix(prefix.to_owned())
-    } else if let Some(suffix) = text.strip_prefix('*') {
-        MatchPattern::Suffix(suffix.to_owned())
-    } else {
-        MatchPattern::Exact(text.to_owned())
-    };
-    StringMatcher {
-        match_pattern: Some(pattern),
         ..Default::default()
     }
 }

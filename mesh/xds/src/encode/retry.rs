@@ -1,14 +1,12 @@
-//! gRFC A6's retry policy in the words of Envoy's, the other way too.
+//! gRFC A6's retry and hedging policies in the words of Envoy's.
 
-use weft_model::dataplane::RetryPolicy;
+use prost_types::Value;
+use weft_model::dataplane::{HedgingPolicy, RetryPolicy};
 
 use crate::proto::envoy::{
-    config::{
-        core::v3::Metadata,
-        route::v3::{
-            self as route_v3, HeaderMatcher, header_matcher::HeaderMatchSpecifier,
-            retry_policy::RetryBackOff,
-        },
+    config::route::v3::{
+        self as route_v3, HeaderMatcher, header_matcher::HeaderMatchSpecifier,
+        retry_policy::RetryBackOff,
     },
     r#type::matcher::v3::{StringMatcher, string_matcher::MatchPattern},
 };
@@ -28,15 +26,35 @@ pub(crate) const DOUBLING: u32 = 2000;
 pub(crate) const MULTIPLIER: &str = "backoffMultiplierPermille";
 
 pub(super) fn policy(policy: &RetryPolicy) -> route_v3::RetryPolicy {
+    route_v3::RetryPolicy {
+        num_retries: Some(policy.max_attempts.saturating_sub(1)),
+        per_try_timeout: policy.per_attempt_timeout.map(super::duration),
+        retry_back_off: Some(RetryBackOff {
+            base_interval: Some(super::duration(policy.initial_backoff)),
+            max_interval: Some(super::duration(policy.max_backoff)),
+        }),
+        ..on(&policy.retryable_status_codes)
+    }
+}
+
+/// What a hedge policy stands beside: how many attempts, how far apart, and what does not end them.
+pub(super) fn hedged(policy: &HedgingPolicy) -> route_v3::RetryPolicy {
+    let delay = policy.hedging_delay;
+    route_v3::RetryPolicy {
+        num_retries: Some(policy.max_attempts.saturating_sub(1)),
+        per_try_timeout: (!delay.is_zero()).then(|| super::duration(delay)),
+        ..on(&policy.non_fatal_status_codes)
+    }
+}
+
+fn on(codes: &[i32]) -> route_v3::RetryPolicy {
     let condition = |code: &i32| CONDITIONS.iter().find(|(_, known)| known == code);
-    let mut retry_on: Vec<&str> = policy
-        .retryable_status_codes
+    let mut retry_on: Vec<&str> = codes
         .iter()
         .filter_map(condition)
         .map(|(name, _)| *name)
         .collect();
-    let retriable_headers: Vec<_> = policy
-        .retryable_status_codes
+    let retriable_headers: Vec<_> = codes
         .iter()
         .filter(|code| condition(code).is_none())
         .map(|code| status_is(*code))
@@ -46,19 +64,14 @@ pub(super) fn policy(policy: &RetryPolicy) -> route_v3::RetryPolicy {
     }
     route_v3::RetryPolicy {
         retry_on: retry_on.join(","),
-        num_retries: Some(policy.max_attempts.saturating_sub(1)),
         retriable_headers,
-        retry_back_off: Some(RetryBackOff {
-            base_interval: Some(super::duration(policy.initial_backoff)),
-            max_interval: Some(super::duration(policy.max_backoff)),
-        }),
         ..Default::default()
     }
 }
 
-pub(super) fn metadata(policy: &RetryPolicy) -> Option<Metadata> {
+pub(super) fn multiplier(policy: &RetryPolicy) -> Option<(&'static str, Value)> {
     let multiplier = policy.backoff_multiplier_permille;
-    (multiplier != DOUBLING).then(|| super::metadata([(MULTIPLIER, multiplier)]))
+    (multiplier != DOUBLING).then(|| (MULTIPLIER, super::facts::number(multiplier)))
 }
 
 fn status_is(code: i32) -> HeaderMatcher {
