@@ -72,6 +72,7 @@ impl Registration {
                 service: self.service.clone(),
                 instance: self.instance.clone(),
                 address: self.address.to_string(),
+                ..RegisterRequest::default()
             };
             let result = bounded(client.register(request)).await;
             let before = is_registered.replace(result.is_ok());

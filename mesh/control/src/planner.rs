@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weft_model::{
-    Mesh,
+    EndpointSource, Mesh,
     dataplane::{Endpoint, Inbound},
     placed,
 };
@@ -210,14 +210,14 @@ impl Planner {
             .set(i64::try_from(count).unwrap_or(i64::MAX));
         let mut by_authority = planned.listed.clone();
         for (service, endpoints) in by_service {
-            let Some(service) = planned.mesh.services.get(&service) else {
+            let known = planned.mesh.services.get(&service);
+            // Where the mesh file says where a service is, nobody else does.
+            let Some(service) = known.filter(|known| known.endpoints == EndpointSource::Registry)
+            else {
                 continue;
             };
             let placed = endpoints.iter().map(|endpoint| placed(service, endpoint));
-            by_authority
-                .entry(service.authority())
-                .or_default()
-                .extend(placed);
+            by_authority.insert(service.authority(), placed.collect());
         }
         let endpoints = planned.targets.endpoints(&by_authority);
         let mut views = self.views.0.lock();

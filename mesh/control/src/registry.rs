@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use weft_model::dataplane::Endpoint;
+use weft_model::dataplane::{Endpoint, Locality};
 
 /// How long a workload stays known after its last call.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
@@ -21,11 +21,32 @@ pub(crate) struct Workload {
     pub(crate) service: String,
     pub(crate) instance: String,
     pub(crate) address: SocketAddr,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) locality: Locality,
+    #[serde(default = "one")]
+    pub(crate) weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Workload {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            labels: self.labels.clone(),
+            locality: self.locality.clone(),
+            weight: self.weight,
+            ..Endpoint::new(self.address, self.instance.clone())
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Lease {
-    address: SocketAddr,
+    workload: Workload,
     ends: Instant,
 }
 
@@ -62,11 +83,9 @@ impl Registry {
             .into_iter()
             .take(MAX_WORKLOADS)
             .map(|workload| {
-                let lease = Lease {
-                    address: workload.address,
-                    ends: now + RESTORED_LEASE,
-                };
-                ((workload.service, workload.instance), lease)
+                let key = (workload.service.clone(), workload.instance.clone());
+                let ends = now + RESTORED_LEASE;
+                (key, Lease { workload, ends })
             })
             .collect();
         Self {
@@ -86,9 +105,9 @@ impl Registry {
     ) -> Result<bool, Refused> {
         let ends = now + LEASE;
         let address = workload.address;
-        let own = (workload.service, workload.instance);
+        let own = (workload.service.clone(), workload.instance.clone());
         if let Some(lease) = self.leases.get_mut(&own)
-            && lease.address == address
+            && lease.workload == workload
         {
             lease.ends = ends;
             return Ok(false);
@@ -104,9 +123,10 @@ impl Registry {
         }
         // A port belongs to one workload: whoever had it before is gone. Only within the service, for
         // which the caller has proven its identity.
-        let is_former = |key: &Key, lease: &Lease| key.0 == own.0 && lease.address == address;
+        let is_former =
+            |key: &Key, lease: &Lease| key.0 == own.0 && lease.workload.address == address;
         self.leases.retain(|key, lease| !is_former(key, lease));
-        self.leases.insert(own, Lease { address, ends });
+        self.leases.insert(own, Lease { workload, ends });
         Ok(true)
     }
 
@@ -135,14 +155,7 @@ impl Registry {
             .leases
             .extract_if(.., |_, lease| lease.ends <= now)
             .collect();
-        ended
-            .into_iter()
-            .map(|((service, instance), lease)| Workload {
-                service,
-                instance,
-                address: lease.address,
-            })
-            .collect()
+        ended.into_iter().map(|(_, lease)| lease.workload).collect()
     }
 
     /// Gives every workload `more` time: this process stood still and heard no one.
@@ -154,24 +167,16 @@ impl Registry {
 
     /// Everything, to be written or shown.
     pub(crate) fn workloads(&self) -> Vec<Workload> {
-        self.leases
-            .iter()
-            .map(|((service, instance), lease)| Workload {
-                service: service.clone(),
-                instance: instance.clone(),
-                address: lease.address,
-            })
-            .collect()
+        let leases = self.leases.values();
+        leases.map(|lease| lease.workload.clone()).collect()
     }
 
     /// The endpoints by service.
     pub(crate) fn endpoints(&self) -> BTreeMap<String, Vec<Endpoint>> {
         let mut endpoints: BTreeMap<String, Vec<Endpoint>> = BTreeMap::new();
-        for ((service, instance), lease) in &self.leases {
-            endpoints
-                .entry(service.clone())
-                .or_default()
-                .push(Endpoint::new(lease.address, instance.clone()));
+        for ((service, _), lease) in &self.leases {
+            let known = endpoints.entry(service.clone()).or_default();
+            known.push(lease.workload.endpoint());
         }
         endpoints
     }
@@ -190,7 +195,30 @@ mod tests {
             service: "orders".to_owned(),
             instance: instance.to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], port)),
+            labels: BTreeMap::new(),
+            locality: Locality::default(),
+            weight: 1,
         }
+    }
+
+    #[test]
+    fn other_labels_are_news_and_reach_the_endpoint() {
+        let now = Instant::now();
+        let mut registry = Registry::restore(vec![workload("orders-1", 1)], now);
+        let mut labelled = workload("orders-1", 1);
+        labelled.labels = [("version".to_owned(), "v2".to_owned())].into();
+        labelled.weight = 3;
+        assert_eq!(registry.register(labelled.clone(), PEER, now), Ok(true));
+        assert_eq!(registry.register(labelled.clone(), PEER, now), Ok(false));
+        let endpoint = &registry.endpoints()["orders"][0];
+        assert_eq!((&endpoint.labels, endpoint.weight), (&labelled.labels, 3));
+    }
+
+    #[test]
+    fn a_registry_file_without_labels_is_read() {
+        let old = r#"{"service": "orders", "instance": "orders-1", "address": "127.0.0.1:1"}"#;
+        let read: Workload = serde_json::from_str(old).unwrap();
+        assert_eq!(read, workload("orders-1", 1));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Extensions, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
-use weft_model::Mesh;
+use weft_model::{Mesh, dataplane::Locality};
 
 use crate::{
     peer::Peer,
@@ -22,6 +22,10 @@ use crate::{
 };
 
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
+/// Kubernetes' limits of one label, and more labels than subsets need.
+const MAX_LABEL_KEY: usize = 317;
+const MAX_LABEL_VALUE: usize = 63;
+const MAX_LABELS: usize = 16;
 const ERROR_DOMAIN: &str = "weft.mesh";
 
 #[derive(Debug)]
@@ -81,6 +85,9 @@ impl RegistryService for RegistryApi {
             service,
             instance,
             address,
+            labels,
+            locality,
+            weight,
         } = message;
         let address: SocketAddr = address
             .parse()
@@ -88,10 +95,27 @@ impl RegistryService for RegistryApi {
         if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
             return Err(invalid("address", "is none that can be connected to"));
         }
+        if labels.len() > MAX_LABELS {
+            return Err(invalid("labels", "are more than 16"));
+        }
+        let is_label = |(key, value): (&String, &String)| {
+            (1..=MAX_LABEL_KEY).contains(&key.len()) && value.len() <= MAX_LABEL_VALUE
+        };
+        if !labels.iter().all(is_label) {
+            return Err(invalid("labels", "have a key or a value that is too long"));
+        }
+        let locality = locality.unwrap_or_default();
         let workload = Workload {
             service,
             instance,
             address,
+            labels: labels.into_iter().collect(),
+            locality: Locality {
+                region: locality.region,
+                zone: locality.zone,
+                sub_zone: locality.sub_zone,
+            },
+            weight: weight.max(1),
         };
         let from = Peer::of(&extensions)?.address;
         self.workloads

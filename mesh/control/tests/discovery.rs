@@ -5,7 +5,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Control, LONG, deregister, mesh, ports, register, sidecar};
+use common::{Control, LONG, deregister, mesh, ports, register, register_as, sidecar};
+use contracts::weft::registry::v1::{Locality, RegisterRequest};
 use tonic::Code;
 use tonic_types::StatusExt;
 use weft_identity::{Expected, bootstrap_client_config, channel};
@@ -54,6 +55,90 @@ async fn endpoint_is_known_to_all_at_once_and_gone_when_deregistered() {
         .await
         .unwrap();
     at_orders.wait(|now| ports(now, CATALOGUE).is_empty()).await;
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn a_workload_says_what_it_is_and_the_mesh_file_the_rest() {
+    let mut control = Control::start().await;
+    let settings = "    labels: { version: v1, tier: backend }\n    locality: { region: eu }\n    \
+                    subsets: { v2: { version: v2 } }\n";
+    let catalogue_serves = "    serves: [sockshop.catalogue.v1.CatalogueService]\n";
+    let orders_serves = "    serves: [sockshop.orders.v1.OrderService]\n";
+    let listed = "    endpoints: [{ address: '10.0.0.9:15006', weight: 2 }]\n";
+    let text = mesh()
+        .replace(catalogue_serves, &format!("{settings}{catalogue_serves}"))
+        .replace(orders_serves, &format!("{listed}{orders_serves}"));
+    std::fs::write(control.mesh_file(), text).unwrap();
+    let catalogue = control.enrol("catalogue").await;
+    let mut ads = control.ads(&catalogue, sidecar("catalogue", "catalogue-1"));
+    let channel = control.channel(&catalogue);
+    register(
+        channel.clone(),
+        "catalogue",
+        "catalogue-1",
+        "127.0.0.1:4001",
+    )
+    .await
+    .unwrap();
+    let second = RegisterRequest {
+        service: "catalogue".to_owned(),
+        instance: "catalogue-2".to_owned(),
+        address: "127.0.0.1:4002".to_owned(),
+        labels: [("version".to_owned(), "v2".to_owned())].into(),
+        locality: Some(Locality {
+            region: "us".to_owned(),
+            zone: "us-1".to_owned(),
+            sub_zone: String::new(),
+        }),
+        weight: 7,
+    };
+    register_as(channel.clone(), second.clone()).await.unwrap();
+
+    let snapshot = ads
+        .wait(|now| {
+            let target = &now.targets[CATALOGUE];
+            target.endpoints.len() == 2 && !target.subsets.is_empty()
+        })
+        .await;
+    let target = &snapshot.targets[CATALOGUE];
+    assert_eq!(target.subsets["v2"]["version"], "v2");
+    let known: Vec<_> = target
+        .endpoints
+        .iter()
+        .map(|found| {
+            let label = |key: &str| found.labels[key].as_str();
+            let place = found.locality.region.as_str();
+            (label("version"), label("tier"), place, found.weight)
+        })
+        .collect();
+    assert_eq!(
+        known,
+        [("v1", "backend", "eu", 1), ("v2", "backend", "us", 7)]
+    );
+
+    // What the mesh file lists stands, whoever registers.
+    let orders = control.enrol("orders").await;
+    let orders = control.channel(&orders);
+    register(orders, "orders", "orders-1", "10.0.0.9:15006")
+        .await
+        .unwrap();
+    let snapshot = ads
+        .wait(|now| !now.targets["orders:7070"].endpoints.is_empty())
+        .await;
+    let listed = &snapshot.targets["orders:7070"].endpoints;
+    assert_eq!((listed.len(), listed[0].weight), (1, 2));
+
+    for (change, field) in [
+        (("k".to_owned(), "v".repeat(64)), "labels"),
+        ((String::new(), "v".to_owned()), "labels"),
+    ] {
+        let mut wrong = second.clone();
+        wrong.labels = [change].into();
+        let refused = register_as(channel.clone(), wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains(field), "{refused}");
+    }
     control.stop().await;
 }
 

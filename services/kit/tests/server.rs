@@ -68,6 +68,7 @@ fn told(service: &str) -> RegisterRequest {
         service: service.into(),
         instance: "x".into(),
         address: "x".into(),
+        ..RegisterRequest::default()
     }
 }
 

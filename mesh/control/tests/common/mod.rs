@@ -201,7 +201,12 @@ pub async fn register(
         service: service.to_owned(),
         instance: instance.to_owned(),
         address: address.to_owned(),
+        ..RegisterRequest::default()
     };
+    register_as(channel, request).await
+}
+
+pub async fn register_as(channel: Channel, request: RegisterRequest) -> Result<Duration, Status> {
     let answer = RegistryServiceClient::new(channel)
         .register(request)
         .await?;
