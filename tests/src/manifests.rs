@@ -8,12 +8,12 @@ mod linkerd;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use contracts::pool;
 use serde_json::{Value, json};
 use weft_model::{
-    Mesh, dataplane,
-    dataplane::{MethodRule, RetryPolicy, Target},
+    EndpointSource, Mesh, Service, dataplane,
+    dataplane::{LoadBalancing, MethodRule, RetryPolicy, Target},
 };
 
 /// A mesh with manifests of its own.
@@ -47,6 +47,7 @@ pub fn resources(kind: Kind, mesh: &Mesh) -> Result<Vec<Value>> {
         let target = targets
             .get(&service.authority())
             .context("every service is a target")?;
+        expressible(service, target)?;
         let mut made = match kind {
             Kind::Istio => istio::resources(service, target)?,
             Kind::Linkerd => linkerd::resources(service, target)?,
@@ -57,6 +58,38 @@ pub fn resources(kind: Kind, mesh: &Mesh) -> Result<Vec<Value>> {
         resources.append(&mut made);
     }
     Ok(resources)
+}
+
+/// What neither mesh has, or what nobody carries over yet: better no manifest than one that says less.
+fn expressible(service: &Service, target: &Target) -> Result<()> {
+    let name = &target.service;
+    let methods = &target.methods;
+    for (is_used, what) in [
+        (!target.routes.is_empty(), "routes"),
+        (!target.subsets.is_empty(), "subsets"),
+        (target.health_check.is_some(), "healthCheckConfig"),
+        (
+            target.load_balancing != LoadBalancing::default(),
+            "loadBalancingConfig",
+        ),
+        (
+            service.endpoints != EndpointSource::Registry,
+            "endpoints and dns",
+        ),
+        (!service.rate_limits.is_empty(), "rateLimits"),
+        (
+            service.adaptive_concurrency.is_some(),
+            "adaptiveConcurrency",
+        ),
+        (service.authz.is_dry_run, "authz.dryRun"),
+        (
+            methods.iter().any(|rule| rule.hedging_policy.is_some()),
+            "hedgingPolicy",
+        ),
+    ] {
+        ensure!(!is_used, "{name}: `{what}` is not carried over");
+    }
+    Ok(())
 }
 
 /// Methods that behave alike, as `(service, method)`. Empty: whatever else is called.

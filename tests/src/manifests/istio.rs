@@ -1,10 +1,10 @@
 //! Istio: VirtualService, DestinationRule and AuthorizationPolicy of one service.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use weft_model::{
     Service,
-    dataplane::{AuthzRule, OutlierDetection, RetryPolicy, Target},
+    dataplane::{AuthzRule, CircuitBreakers, OutlierDetection, RetryPolicy, Target},
 };
 
 use super::{Behaviour, behaviours, duration, pods, resource, retry_codes};
@@ -83,24 +83,19 @@ fn retries(policy: Option<&RetryPolicy>) -> Result<Value> {
 }
 
 fn destination_rule(target: &Target) -> Value {
-    let mut policy = json!({ "tls": { "mode": "ISTIO_MUTUAL" } });
-    if let Some(throttling) = &target.retry_throttling {
-        // Not the same accounting: a share of the requests under way instead of tokens.
-        policy["retryBudget"] = json!({ "percent": throttling.token_ratio_permille / 10 });
+    let budget = &target.circuit_breakers.retry_budget;
+    let mut policy = json!({
+        "tls": { "mode": "ISTIO_MUTUAL" },
+        "retryBudget": {
+            "percent": budget.budget_percent,
+            "minRetryConcurrency": budget.min_retry_concurrency,
+        },
+    });
+    if let Some(detection) = &target.outlier_detection {
+        policy["outlierDetection"] = outlier_detection(detection);
     }
-    if let Some(OutlierDetection {
-        consecutive_errors,
-        base_ejection_time,
-        max_ejection_percent,
-        ..
-    }) = &target.outlier_detection
-    {
-        policy["outlierDetection"] = json!({
-            "consecutiveGatewayErrors": consecutive_errors,
-            "consecutive5xxErrors": 0,
-            "baseEjectionTime": duration(*base_ejection_time),
-            "maxEjectionPercent": max_ejection_percent,
-        });
+    if target.circuit_breakers != CircuitBreakers::default() {
+        policy["connectionPool"] = connection_pool(&target.circuit_breakers);
     }
     let spec = json!({ "host": target.service, "trafficPolicy": policy });
     resource(
@@ -111,7 +106,35 @@ fn destination_rule(target: &Target) -> Value {
     )
 }
 
+/// Istio has errors in a row only: no rates, and no longest ejection.
+fn outlier_detection(detection: &OutlierDetection) -> Value {
+    json!({
+        "consecutiveGatewayErrors": detection.consecutive_errors.unwrap_or(0),
+        "consecutive5xxErrors": 0,
+        "interval": duration(detection.interval),
+        "baseEjectionTime": duration(detection.base_ejection_time),
+        "maxEjectionPercent": detection.max_ejection_percent,
+    })
+}
+
+fn connection_pool(breakers: &CircuitBreakers) -> Value {
+    json!({
+        "tcp": { "maxConnections": breakers.max_connections },
+        "http": {
+            // Despite its name it holds for HTTP/2 as well.
+            "http1MaxPendingRequests": breakers.max_pending_requests,
+            "http2MaxRequests": breakers.max_requests,
+            "maxRetries": breakers.max_retries,
+        },
+    })
+}
+
 fn caller_rule(rule: &AuthzRule) -> Result<Value> {
+    ensure!(
+        rule.headers.is_empty(),
+        "rule {}: rules by header are not carried over",
+        rule.name
+    );
     let principal = |id: &String| {
         let bare = id
             .strip_prefix("spiffe://")
