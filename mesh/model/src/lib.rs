@@ -1,4 +1,4 @@
-//! The mesh file as checked types, every problem with its place.
+//! The mesh file as checked types, every problem with its place. `README.md` beside this crate lists all keys.
 //!
 //! [`Mesh::load`] reads a mesh file, [`check`] compares it with the contracts, [`dataplane`](fn@dataplane) and
 //! [`inbound`] turn it into what proxies need. Problems are collected, never reported one by one:

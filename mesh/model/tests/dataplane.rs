@@ -49,6 +49,20 @@ fn limits(service: &str) -> Inbound {
     inbound(&mesh(service, ""), "carts").unwrap()
 }
 
+#[test]
+fn the_example_of_the_reference_is_fine() {
+    let text = include_str!("../README.md");
+    let example = text.split("```yaml\n").nth(1).expect("an example");
+    let example = example.split("```").next().unwrap();
+    let problems = match Mesh::parse_checked(example, "README.md", contracts::pool()) {
+        Ok(_) => return,
+        Err(problems) => problems,
+    };
+    // It serves one contract of many.
+    let others: Vec<_> = problems.iter().filter(|p| p.code != "no-route").collect();
+    assert!(others.is_empty(), "{problems}");
+}
+
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
