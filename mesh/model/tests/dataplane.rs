@@ -297,7 +297,7 @@ fn what_a_service_takes_is_carried() {
     );
     assert_eq!(inbound.default_criticality, Criticality::SheddablePlus);
     let concurrency = AdaptiveConcurrency {
-        min_concurrency: 4,
+        min_concurrency: 1,
         max_concurrency: 200,
     };
     assert_eq!(inbound.adaptive_concurrency, Some(concurrency));

@@ -6,10 +6,9 @@
 //! slow calls prove nothing. "Usually" is a pace of each method ([`pace`]), so that a mix of fast and
 //! slow methods is not mistaken for congestion.
 //!
-//! Netflix's limiter slowly takes latency under overload for the usual one. Envoy's measures the usual one
-//! anew by holding nearly all traffic back every minute. Here, only a limit that has been in use for
-//! [`PROBE_AFTER`] is halved for one window: if the workload is queueing, that only shortens the queue,
-//! and shows the pace without it.
+//! What is usual cannot be seen while calls queue: Netflix's limiter slowly takes latency under overload
+//! for the usual one. As Envoy does, calls are held back for a moment now and then to see the pace without
+//! a queue, but only while calls are shed or slow, and no further than it helps ([`probe`]).
 //!
 //! A call counts from its admission to its response headers: the time a server works before it
 //! answers. A stream that lives for hours costs a place only until it begins, and says nothing of
@@ -26,8 +25,10 @@ use weft_model::dataplane::{AdaptiveConcurrency, Criticality};
 use crate::inbound::RetryAdvice;
 
 mod pace;
+mod probe;
 
-use pace::Paces;
+use pace::{Paces, Trust};
+use probe::{Next, Probes};
 
 /// How slow answers may be, as a multiple of their pace, before the limit shrinks.
 const TOLERANCE: f64 = 1.5;
@@ -38,8 +39,6 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// With fewer answers than this a window goes on, up to [`LONGEST_WINDOW`].
 const ENOUGH: u32 = 10;
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
-/// After being in use for so long the limit is halved for a window.
-const PROBE_AFTER: Duration = Duration::from_secs(5);
 /// Where the limit begins: Netflix's default.
 const INITIAL: f64 = 20.0;
 
@@ -50,9 +49,7 @@ pub(crate) struct Shedder {
     limit: f64,
     window: Window,
     paces: Paces,
-    /// Since when the limit has been in use.
-    in_use_since: Option<Instant>,
-    is_probing: bool,
+    probes: Probes,
     /// Of the calls of late, how many were shed.
     shed_share: f64,
 }
@@ -63,7 +60,6 @@ struct Window {
     began: Instant,
     /// Latencies as multiples of their pace.
     slowness: f64,
-    seconds: f64,
     answers: u32,
     most_in_flight: u32,
     admitted: u32,
@@ -75,7 +71,6 @@ impl Window {
         Self {
             began,
             slowness: 0.0,
-            seconds: 0.0,
             answers: 0,
             most_in_flight: 0,
             admitted: 0,
@@ -91,8 +86,7 @@ impl Shedder {
             limit: INITIAL,
             window: Window::new(now),
             paces: Paces::default(),
-            in_use_since: None,
-            is_probing: false,
+            probes: Probes::default(),
             shed_share: 0.0,
         };
         shedder.set_limit(INITIAL);
@@ -111,12 +105,9 @@ impl Shedder {
 
     /// How many calls may be under way now.
     pub(crate) fn limit(&self) -> u32 {
-        let limit = if self.is_probing {
-            self.limit / 2.0
-        } else {
-            self.limit
-        };
-        (limit as u32).max(self.settings.min_concurrency).max(1)
+        let limit = self.probes.limit().unwrap_or(self.limit as u32);
+        let limit = limit.min(self.settings.max_concurrency);
+        limit.max(self.settings.min_concurrency).max(1)
     }
 
     /// Of the calls of late, how many were shed: 0 to 1.
@@ -133,6 +124,9 @@ impl Shedder {
         rng: &mut dyn RngCore,
     ) -> Result<(), RetryAdvice> {
         self.look(now);
+        if self.probes.begin(self.limit, now, rng) {
+            self.window = Window::new(now);
+        }
         let room = (f64::from(self.limit()) * share(criticality)) as u32;
         if in_flight < room.max(1) {
             self.window.admitted += 1;
@@ -148,13 +142,12 @@ impl Shedder {
     /// A call that was admitted at `started` was answered.
     pub(crate) fn answered(&mut self, method: usize, started: Instant, now: Instant) {
         self.look(now);
-        // What was admitted before the limit was halved waited in the queue that this is to show without.
-        if self.is_probing && started < self.window.began {
+        // What was admitted before calls were held back waited in the queue that this is to show without.
+        if self.probes.limit().is_some() && started < self.window.began {
             return;
         }
         let latency = now.saturating_duration_since(started).as_secs_f64();
         self.window.slowness += self.paces.observe(method, latency);
-        self.window.seconds += latency;
         self.window.answers += 1;
     }
 
@@ -169,10 +162,16 @@ impl Shedder {
         RetryAdvice::After(Duration::from_secs_f64(wait * rng.random_range(0.5..1.5)))
     }
 
-    /// Sets the limit anew where a window is over.
+    /// Ends the window where it is over, and sets the limit anew.
     fn look(&mut self, now: Instant) {
+        let is_probing = self.probes.limit().is_some();
+        let answers = self.window.answers;
         let age = now.saturating_duration_since(self.window.began);
-        if age < WINDOW || (self.window.answers < ENOUGH && age < LONGEST_WINDOW) {
+        let is_over = match is_probing {
+            true => probe::is_step_over(answers, age),
+            false => age >= WINDOW && (answers >= ENOUGH || age >= LONGEST_WINDOW),
+        };
+        if !is_over {
             return;
         }
         let window = std::mem::replace(&mut self.window, Window::new(now));
@@ -181,28 +180,29 @@ impl Shedder {
             let share = f64::from(window.shed) / f64::from(calls);
             self.shed_share += 0.3 * (share - self.shed_share);
         }
+        let slowness = (answers >= ENOUGH).then(|| window.slowness / f64::from(answers));
+        if is_probing {
+            let least = self.settings.min_concurrency.max(1);
+            match self.probes.step_ended(slowness, least, self.limit, now) {
+                Next::Step | Next::Abandoned => self.paces.forget_window(),
+                Next::Learned => self.paces.window_ended(Trust::Full),
+                Next::AtLeast => self.paces.window_ended(Trust::Downwards),
+            }
+            return;
+        }
         let is_in_use = window.most_in_flight * 2 >= self.limit();
-        let was_probing = std::mem::take(&mut self.is_probing);
-        self.paces.window_ended(match (was_probing, is_in_use) {
-            (true, _) => pace::Trust::Full,
-            (false, true) => pace::Trust::Downwards,
-            (false, false) => pace::Trust::Some,
+        self.paces.window_ended(match is_in_use {
+            true => Trust::Downwards,
+            false => Trust::Some,
         });
-        if was_probing || window.answers < ENOUGH {
-            return;
-        }
-        if !is_in_use {
-            self.in_use_since = None;
-            return;
-        }
-        let slowness = window.slowness / f64::from(window.answers);
-        let gradient = (TOLERANCE / slowness).clamp(0.5, 1.0);
-        let wanted = self.limit * gradient + self.limit.sqrt();
-        self.set_limit(self.limit + SMOOTHING * (wanted - self.limit));
-        let since = *self.in_use_since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= PROBE_AFTER {
-            self.in_use_since = Some(now);
-            self.is_probing = true;
+        let slowness = slowness.filter(|_| is_in_use);
+        let is_pressed = |slowness| window.shed > 0 || slowness > TOLERANCE;
+        let is_pressed = slowness.is_some_and(is_pressed);
+        self.probes.saw(is_pressed, window.most_in_flight);
+        if let Some(slowness) = slowness {
+            let gradient = (TOLERANCE / slowness).clamp(0.5, 1.0);
+            let wanted = self.limit * gradient + self.limit.sqrt();
+            self.set_limit(self.limit + SMOOTHING * (wanted - self.limit));
         }
     }
 
@@ -216,9 +216,9 @@ impl Shedder {
 /// Which part of the limit calls of a grade may fill.
 fn share(criticality: Criticality) -> f64 {
     match criticality {
-        Criticality::Sheddable => 0.55,
-        Criticality::SheddablePlus => 0.7,
-        Criticality::Critical => 0.85,
+        Criticality::Sheddable => 0.4,
+        Criticality::SheddablePlus => 0.6,
+        Criticality::Critical => 0.8,
         Criticality::CriticalPlus => 1.0,
     }
 }

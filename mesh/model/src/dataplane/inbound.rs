@@ -83,7 +83,7 @@ pub struct TokenBucket {
 /// Limits the calls under way to what the workload carries without queueing, measured by latency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdaptiveConcurrency {
-    /// Never fewer at once. Default 4.
+    /// Never fewer at once. Default 1.
     pub min_concurrency: u32,
     /// Never more at once. Default 1000.
     pub max_concurrency: u32,
@@ -92,7 +92,7 @@ pub struct AdaptiveConcurrency {
 impl Default for AdaptiveConcurrency {
     fn default() -> Self {
         Self {
-            min_concurrency: 4,
+            min_concurrency: 1,
             max_concurrency: 1000,
         }
     }

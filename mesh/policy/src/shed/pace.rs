@@ -26,7 +26,7 @@ struct Pace {
 /// How far the latencies of a window are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
-    /// They were measured without a queue.
+    /// They were measured without a queue: the more there are the further they are believed.
     Full,
     /// There was room: what changed is the method.
     Some,
@@ -76,7 +76,7 @@ impl Paces {
                 None => mean,
                 Some(usual) => {
                     let step = match trust {
-                        Trust::Full => 0.5,
+                        Trust::Full => f64::from(pace.count) / (f64::from(pace.count) + 3.0),
                         _ if mean < usual => 0.3,
                         Trust::Some => 0.1,
                         Trust::Downwards => 0.0,
@@ -84,6 +84,13 @@ impl Paces {
                     usual + step * (mean - usual)
                 }
             });
+            (pace.sum, pace.count) = (0.0, 0);
+        }
+    }
+
+    /// Takes back what was observed in this window.
+    pub(super) fn forget_window(&mut self) {
+        for pace in &mut self.paces {
             (pace.sum, pace.count) = (0.0, 0);
         }
     }
