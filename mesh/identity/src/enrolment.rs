@@ -23,9 +23,12 @@ use crate::{
     ControlUri, Expected, Identity, InvalidCertificate, Svid, TrustBundle,
     backoff::{Backoff, jittered},
     bootstrap_client_config, channel, client_config,
+    kept::Kept,
 };
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the control plane may take where there is another certificate to go on with.
+const KEPT_PATIENCE: Duration = Duration::from_secs(1);
 /// A suspended machine stops the monotonic clock that timers run on, so the wall clock is asked often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 
@@ -62,13 +65,14 @@ enum Attempt {
     Never(EnrolmentError),
 }
 
-/// Where and how this process gets its certificates. Keys are made in memory and stay there.
+/// Where and how this process gets its certificates. Keys are made here and shown to nobody.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
     control: ControlUri,
     bundle: TrustBundle,
     token_file: PathBuf,
     ttl: Duration,
+    kept: Option<Kept>,
 }
 
 impl Enrolment {
@@ -80,6 +84,7 @@ impl Enrolment {
             bundle,
             token_file,
             ttl: Duration::ZERO,
+            kept: None,
         }
     }
 
@@ -90,15 +95,24 @@ impl Enrolment {
         self
     }
 
-    /// Gets the first certificate, by token. Waits as long as the control plane is away.
+    /// Keeps the last certificate and its key in `file`, mode 0600: while the control plane is away, a new
+    /// start goes on with them until they expire.
+    #[must_use]
+    pub fn kept_in(mut self, file: PathBuf) -> Self {
+        self.kept = Some(Kept::new(file, self.bundle.clone()));
+        self
+    }
+
+    /// Gets the first certificate, by token. While the control plane is away it is the one that was kept,
+    /// or else this waits.
     ///
     /// Cancel safe: nothing is kept but the token, which the next call would spend on another key.
     ///
     /// # Errors
     /// If the token cannot be read or is refused.
     pub async fn enrol(&self) -> Result<Arc<Identity>, EnrolmentError> {
-        let svid = self.by_token_until_answered().await?;
-        tracing::info!(identity = %svid.id(), "certificate issued");
+        let kept = self.kept.as_ref().and_then(Kept::load);
+        let svid = self.by_token_until_answered(kept).await?;
         Ok(Identity::new(svid, self.bundle.clone()))
     }
 
@@ -132,10 +146,10 @@ impl Enrolment {
         loop {
             if identity.svid().is_expired(SystemTime::now()) {
                 tracing::warn!(identity = %identity.id(), "certificate expired, using the token");
-                return self.by_token_until_answered().await;
+                return self.by_token_until_answered(None).await;
             }
             let key = RequestKey::generate()?;
-            match self.ask(&key, Arc::clone(&tls), None).await {
+            match self.ask(&key, Arc::clone(&tls), None, CALL_TIMEOUT).await {
                 Ok(svid) => return Ok(svid),
                 Err(Attempt::Later(reason) | Attempt::Never(EnrolmentError::Refused(reason))) => {
                     tracing::warn!(%reason, "certificate not renewed, trying again");
@@ -146,18 +160,34 @@ impl Enrolment {
         }
     }
 
-    async fn by_token_until_answered(&self) -> Result<Svid, EnrolmentError> {
+    /// `kept` is taken if the control plane does not answer.
+    async fn by_token_until_answered(&self, kept: Option<Svid>) -> Result<Svid, EnrolmentError> {
         let expected = Expected::ServiceAccount("control".to_owned());
         let tls = bootstrap_client_config(self.bundle.clone(), expected).map_err(local)?;
         // One key for all attempts: the token is spent on the first key the control plane sees.
         let key = RequestKey::generate()?;
+        let patience = if kept.is_some() {
+            KEPT_PATIENCE
+        } else {
+            CALL_TIMEOUT
+        };
         let mut backoff = Backoff::default();
         loop {
             let token = self.token()?;
-            match self.ask(&key, Arc::clone(&tls), Some(&token)).await {
-                Ok(svid) => return Ok(svid),
+            match self
+                .ask(&key, Arc::clone(&tls), Some(&token), patience)
+                .await
+            {
+                Ok(svid) => {
+                    tracing::info!(identity = %svid.id(), "certificate issued");
+                    return Ok(svid);
+                }
                 Err(Attempt::Never(error)) => return Err(error),
                 Err(Attempt::Later(reason)) => {
+                    if let Some(kept) = kept {
+                        tracing::warn!(control = %self.control, %reason, "going on with the last certificate");
+                        return Ok(kept);
+                    }
                     tracing::warn!(control = %self.control, %reason, "no certificate yet, trying again");
                 }
             }
@@ -179,6 +209,7 @@ impl Enrolment {
         key: &RequestKey,
         tls: Arc<ClientConfig>,
         token: Option<&str>,
+        patience: Duration,
     ) -> Result<Svid, Attempt> {
         let mut request = Request::new(IstioCertificateRequest {
             csr: key.csr.clone(),
@@ -194,12 +225,18 @@ impl Enrolment {
             request.metadata_mut().insert("authorization", value);
         }
         let mut client = IstioCertificateServiceClient::new(channel(&self.control, tls));
-        let answer = tokio::time::timeout(CALL_TIMEOUT, client.create_certificate(request))
+        let answer = tokio::time::timeout(patience, client.create_certificate(request))
             .await
-            .map_err(|_| Attempt::Later("no answer in 10 s".to_owned()))?
+            .map_err(|_| Attempt::Later(format!("no answer in {patience:?}")))?
             .map_err(|status| classify(&status))?;
-        svid(&answer.into_inner().cert_chain, key)
-            .map_err(|error| Attempt::Later(format!("the answer is not usable: {error}")))
+        let chain = answer.into_inner().cert_chain;
+        let presented = presented(&chain);
+        let svid = svid(presented, key)
+            .map_err(|error| Attempt::Later(format!("the answer is not usable: {error}")))?;
+        if let Some(kept) = &self.kept {
+            kept.save(&key.key.serialize_pem(), presented).await;
+        }
+        Ok(svid)
     }
 }
 
@@ -224,11 +261,14 @@ impl RequestKey {
 }
 
 /// The root, which comes last, is not presented: peers have it.
-fn svid(chain: &[String], key: &RequestKey) -> Result<Svid, InvalidCertificate> {
-    let presented = match chain {
-        [_, _, ..] => &chain[..chain.len() - 1],
+fn presented(chain: &[String]) -> &[String] {
+    match chain {
+        [presented @ .., _] if !presented.is_empty() => presented,
         _ => chain,
-    };
+    }
+}
+
+fn svid(presented: &[String], key: &RequestKey) -> Result<Svid, InvalidCertificate> {
     let presented = presented
         .iter()
         .flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()))

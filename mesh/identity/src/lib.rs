@@ -15,6 +15,7 @@ mod backoff;
 mod channel;
 mod enrolment;
 mod files;
+mod kept;
 mod refusal;
 mod request;
 mod spiffe;
@@ -32,6 +33,6 @@ pub use request::SigningRequest;
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use svid::{Identity, InvalidCertificate, Svid, TrustBundle};
 pub use tls::{
-    Expected, bootstrap_client_config, client_config, peer_id, provider, server_config,
-    server_config_with_optional_client, server_name,
+    Expected, bootstrap_client_config, client_config, peer_id, peer_not_after, provider,
+    server_config, server_config_with_optional_client, server_name,
 };

@@ -3,6 +3,7 @@
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
+    time::SystemTime,
 };
 
 use rustls::{
@@ -17,7 +18,7 @@ use rustls::{
 
 use crate::{
     Identity, Refusal, SpiffeId, TrustBundle,
-    svid::facts,
+    svid::{end, facts},
     verify::{WorkloadClients, WorkloadServer},
 };
 
@@ -163,6 +164,11 @@ pub fn peer_id(connection: &CommonState) -> Result<SpiffeId, Refusal> {
             expected: expected(),
         }),
     }
+}
+
+/// Until when the certificate is valid that the peer of a finished handshake has presented.
+pub fn peer_not_after(connection: &CommonState) -> Option<SystemTime> {
+    end(connection.peer_certificates()?.first()?).ok()
 }
 
 /// Presents whatever certificate is current when a handshake asks.

@@ -40,9 +40,13 @@ pub struct Args {
     /// A file with the one-time token that proves which workload this is.
     #[arg(long, env = "WEFT_TOKEN_FILE")]
     pub token_file: PathBuf,
-    /// Where the last good configuration is kept for a start without the control plane.
+    /// Where the last good configuration, the last certificate and its key are kept for a start without
+    /// the control plane.
     #[arg(long, env = "WEFT_STATE_DIR")]
     pub state_dir: PathBuf,
+    /// How long a certificate is good for. It is renewed at half of that. A day at most.
+    #[arg(long, env = "WEFT_CERTIFICATE_TTL", default_value = "1h", value_parser = parse_duration)]
+    pub certificate_ttl: Duration,
     /// Where this workload runs, `REGION/ZONE/SUB_ZONE`, of which the end may be missing. Near endpoints
     /// are called first.
     #[arg(long, env = "WEFT_LOCALITY", default_value = "")]

@@ -39,10 +39,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// As [`run`], inside a runtime, until `shutdown` is cancelled.
 ///
-/// While the control plane is away there is no certificate, because keys are never written to disk:
-/// the sidecar keeps asking, refuses the workload's calls with `NO_IDENTITY`, and lets callers find
-/// nobody at its inbound address. From then on the configuration of the last run serves until the
-/// control plane sends a new one.
+/// While the control plane is away, certificate and configuration of the last run serve until it answers.
+/// Where the certificate has expired, or there was no last run, the sidecar keeps asking, refuses the
+/// workload's calls with `NO_IDENTITY`, and lets callers find nobody at its inbound address.
 ///
 /// # Errors
 /// As [`run`].
@@ -66,7 +65,9 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
 
     let bundle = TrustBundle::from_file(&args.trust_bundle)
         .with_context(|| format!("cannot use trust bundle {}", args.trust_bundle.display()))?;
-    let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone());
+    let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone())
+        .with_ttl(args.certificate_ttl)
+        .kept_in(args.state_dir.join("identity.pem"));
     let identity = tokio::select! {
         enrolled = complaining(enrolment.enrol()) => {
             enrolled.context("the control plane gives no identity")?

@@ -1,10 +1,15 @@
 //! The life of a connection: handshake, HTTP/2, what time does to it, and its end.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tracing::{debug, warn};
 use weft_http2::{Connection, ErrorCode, Keepalive, LastStream, Limits, Settings};
-use weft_identity::{Refusal, peer_id};
+use weft_identity::{Refusal, peer_id, peer_not_after};
 
 use super::{
     arena::Key,
@@ -25,9 +30,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long after the first GOAWAY the second follows at the latest, where a PING gets no answer.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Callers are asked to connect anew after half the default life of a certificate, plus up to a tenth, so
-/// that no connection lives on a certificate that ended long ago.
-const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// Callers are asked to connect anew after this, plus up to a tenth, and before a certificate ends that
+/// their connection was made with.
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(30 * 60);
 
 impl Core {
     /// A link has become writable: if it was connecting, it is connected, or has failed to.
@@ -94,7 +99,11 @@ impl Core {
                 link.was_open = true;
                 Connection::server(&settings, &keepalive(20, 10, true), now)
             }
-            // It is open when the peer's SETTINGS have come.
+            // It is open when the peer's SETTINGS have come. A workload gets no PING: gRPC servers take those
+            // that come more often than every 5 minutes for an attack, and it is next to us.
+            Kind::Upstream { pool, .. } if self.pools.all[pool].key.identity.is_none() => {
+                Connection::client(&settings, &Limits::default(), now)
+            }
             Kind::Upstream { .. } => Connection::client(&settings, &keepalive(5, 3, true), now),
         }));
         self.links.mark(key);
@@ -197,6 +206,10 @@ impl Core {
         let facts = wire.tls.facts();
         if let Kind::Downstream { caller, .. } = &mut link.kind {
             *caller = Some(Arc::from(peer_id(facts)?.as_str()));
+            let own = self.identity.as_ref().map(|own| own.svid().not_after());
+            let end = [peer_not_after(facts), own].into_iter().flatten().min();
+            let left = end.and_then(|end| end.duration_since(SystemTime::now()).ok());
+            link.max_age = MAX_AGE.min(left.unwrap_or_default() * 4 / 5);
         }
         // rustls refuses another protocol, but lets a peer that names none pass.
         match facts.alpn_protocol() {
@@ -337,9 +350,9 @@ impl Core {
         let link = self.links.arena.get_mut(key)?;
         link.shrink();
         // Connections made together should not all go together.
-        let spread = MAX_AGE / 1000 * (key.index() as u32 % 100);
+        let spread = link.max_age / 1000 * (key.index() as u32 % 100);
         match link.leaving_since {
-            None if link.is_downstream() && age >= MAX_AGE + spread => self.leave(key),
+            None if link.is_downstream() && age >= link.max_age + spread => self.leave(key),
             Some(since) if !link.has_left && now >= since + LEAVE_TIMEOUT => {
                 self.leave_for_good(&mut Current {
                     link: key,

@@ -4,7 +4,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::SocketAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mio::net::TcpStream;
@@ -15,6 +15,7 @@ use weft_policy::Slot;
 use super::{
     arena::Key,
     exchange::Exchange,
+    life::MAX_AGE,
     tls::{Outgoing, Progress, Tls},
 };
 
@@ -116,6 +117,8 @@ pub(crate) struct Link {
     /// It has been [`Phase::Open`].
     pub(crate) was_open: bool,
     pub(crate) opened: Instant,
+    /// A caller is asked to connect anew after this.
+    pub(crate) max_age: Duration,
     /// When the peer last took or gave something that was waited for.
     pub(crate) last_progress: Instant,
     /// Streams whose payload waits for a window or for room in the output.
@@ -176,6 +179,7 @@ impl Link {
             h2: None,
             was_open: false,
             opened: now,
+            max_age: MAX_AGE,
             last_progress: now,
             blocked: Vec::new(),
             unsent: Vec::new(),

@@ -8,6 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 use mio::{Interest, net::TcpStream};
+use weft_http2::Connection;
 use weft_identity::{Expected, SpiffeId, client_config};
 use weft_policy::Outcome;
 
@@ -157,8 +158,9 @@ impl Core {
         for &key in links {
             match self.links.arena.get(key) {
                 Some(link) if link.phase == Phase::Connecting => return,
-                Some(link) if link.leaving_since.is_some() => leaving += 1,
-                _ => {}
+                // Streams that last keep it for as long; it must not take the place of a new one.
+                Some(link) => leaving += usize::from(is_leaving(current, key, link)),
+                None => {}
             }
         }
         let Some(&(key, index)) = waiting.front() else {
@@ -320,4 +322,13 @@ impl Core {
             }
         }
     }
+}
+
+/// Whether a connection takes no new streams any more, by our wish or the peer's.
+fn is_leaving(current: &Current<'_>, key: Key<Link>, link: &Link) -> bool {
+    let h2 = match current.link == key {
+        true => current.h2.as_deref(),
+        false => link.h2.as_deref(),
+    };
+    link.leaving_since.is_some() || h2.is_some_and(Connection::is_peer_going_away)
 }

@@ -1,0 +1,130 @@
+//! The last certificate and its key on disk, for a start while the control plane is away.
+
+use std::{fs, io, path::PathBuf};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use crate::{InvalidCertificate, Svid, TrustBundle, verify::chain_problem, write_private};
+
+/// A file of this process alone, mode 0600: the key, then the chain, as PEM.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    file: PathBuf,
+    bundle: TrustBundle,
+}
+
+impl Kept {
+    pub(crate) fn new(file: PathBuf, bundle: TrustBundle) -> Self {
+        Self { file, bundle }
+    }
+
+    /// Replaces what is kept. A failure is logged: the certificate is good without it.
+    pub(crate) async fn save(&self, key: &str, chain: &[String]) {
+        let content = std::iter::once(key).chain(chain.iter().map(String::as_str));
+        let content: String = content.collect();
+        let file = self.file.clone();
+        let write = move || write_private(&file, content.as_bytes());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+            tracing::warn!(%error, file = %self.file.display(), "certificate not kept");
+        }
+    }
+
+    /// What is kept, if peers would accept it now.
+    pub(crate) fn load(&self) -> Option<Svid> {
+        let content = match fs::read(&self.file) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return self.unusable(&error.to_string()),
+        };
+        match self.read(&content) {
+            Ok(svid) => Some(svid),
+            Err(reason) => self.unusable(&reason),
+        }
+    }
+
+    fn read(&self, content: &[u8]) -> Result<Svid, String> {
+        let shown = |error: InvalidCertificate| error.to_string();
+        let unreadable = |what| InvalidCertificate::Unreadable { what }.to_string();
+        let key = PrivateKeyDer::from_pem_slice(content).map_err(|_| unreadable("the key"))?;
+        let chain = CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|_| unreadable("the certificate chain"))?;
+        let [leaf, above, ..] = chain.as_slice() else {
+            return Err(unreadable("the certificate chain"));
+        };
+        // Also tells if it has expired.
+        if let Some(problem) = chain_problem(leaf, above, &self.bundle) {
+            return Err(problem);
+        }
+        let svid = Svid::new(chain, key).map_err(shown)?;
+        if svid.id().trust_domain() != *self.bundle.trust_domain() {
+            return Err(format!("{} is of another trust domain", svid.id()));
+        }
+        Ok(svid)
+    }
+
+    fn unusable(&self, reason: &str) -> Option<Svid> {
+        tracing::warn!(reason, file = %self.file.display(), "the last certificate is unusable");
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::fs::PermissionsExt as _,
+        time::{Duration, SystemTime},
+    };
+
+    use super::*;
+    use crate::{CertificateAuthority, SigningRequest, SpiffeId, TrustDomain};
+
+    /// An authority of `domain`, and what a workload keeps that it has certified for `ttl`.
+    async fn certified(dir: &std::path::Path, domain: &str, ttl: Duration) -> Kept {
+        let domain = TrustDomain::new(domain).unwrap();
+        let authority = CertificateAuthority::open(dir, &domain).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let request = rcgen::CertificateParams::default().serialize_request(&key);
+        let request = SigningRequest::from_pem(&request.unwrap().pem().unwrap()).unwrap();
+        let id = SpiffeId::workload(&domain, "shop", "orders").unwrap();
+        let chain = authority.sign(&request, &id, ttl).unwrap();
+        let kept = Kept::new(dir.join("identity.pem"), authority.bundle().clone());
+        kept.save(&key.serialize_pem(), &chain[..2]).await;
+        kept
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn what_was_kept_is_the_same_identity_and_others_cannot_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = certified(dir.path(), "kept.local", MINUTE).await;
+        let svid = kept.load().unwrap();
+        assert_eq!(svid.id().as_str(), "spiffe://kept.local/ns/shop/sa/orders");
+        assert!(!svid.is_expired(SystemTime::now()));
+        let mode = fs::metadata(&kept.file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn what_peers_would_refuse_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = certified(dir.path(), "kept.local", MINUTE).await;
+        let good = fs::read(&kept.file).unwrap();
+        for broken in [&good[..good.len() / 2], b"", b"no PEM"] {
+            fs::write(&kept.file, broken).unwrap();
+            assert!(kept.load().is_none());
+        }
+        fs::remove_file(&kept.file).unwrap();
+        assert!(kept.load().is_none());
+
+        let other = tempfile::tempdir().unwrap();
+        let foreign = certified(other.path(), "kept.local", MINUTE).await;
+        let moved = Kept::new(foreign.file.clone(), kept.bundle.clone());
+        assert!(moved.load().is_none(), "another authority has signed it");
+
+        let expired = certified(dir.path(), "kept.local", Duration::from_secs(1)).await;
+        while expired.load().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
