@@ -161,9 +161,10 @@ impl Core {
         let Some(stream) = h2.open(token) else {
             return false;
         };
+        // The deadline counts from when the turn began. What this turn has done since is time spent too.
         let left = match &exchange.policy {
-            Policy::Outbound(call) => call.deadline.remaining(self.now),
-            Policy::Inbound(admission) => admission.deadline.remaining(self.now),
+            Policy::Outbound(call) => call.deadline.remaining(Instant::now()),
+            Policy::Inbound(admission) => admission.deadline.remaining(Instant::now()),
             Policy::Probe(probe) => Some(probe.timeout),
             Policy::None => None,
         };

@@ -44,6 +44,22 @@ async fn eventually_configured(client: &mut crate::support::Client) {
 }
 
 #[tokio::test]
+async fn each_hop_takes_from_a_deadline_what_it_has_spent() {
+    let mesh = Mesh::new("deadlines.local");
+    let (_echo, server, _) = mesh.echo().await;
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    let mut client = caller.client().await;
+    // Whole microseconds are sent, so that nothing is lost by rounding.
+    let given = Duration::from_secs(20);
+    for _ in 0..50 {
+        let mut request = Request::new("header grpc-timeout".to_owned());
+        request.set_timeout(given);
+        let left = client.call("Unary", request).await.unwrap().into_inner();
+        assert!(parse_timeout(&left).unwrap() < given, "{left}");
+    }
+}
+
+#[tokio::test]
 async fn expiry_is_deadline_exceeded_and_ends_the_work_at_once() {
     let mesh = Mesh::new("deadlines.local");
     let (echo, server, _) = mesh.echo().await;

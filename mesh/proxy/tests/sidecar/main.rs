@@ -16,6 +16,7 @@ mod overload;
 mod pages;
 mod policies;
 mod probes;
+mod quiet;
 mod registration;
 mod retries;
 mod support;
