@@ -11,7 +11,7 @@ use futures::{StreamExt as _, future::BoxFuture, stream};
 use http::{Request, Response, Uri, uri::Scheme};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout};
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -60,9 +60,12 @@ async fn ask(inner: &Arc<Inner>, probe: Probe) {
         },
         authority: Arc::clone(&probe.target),
     });
-    let request = HealthCheckRequest {
+    let mut request = tonic::Request::new(HealthCheckRequest {
         service: probe.service_name.to_string(),
-    };
+    });
+    // A workload in overload is not sick: probes are shed last.
+    let most = MetadataValue::from_static("CRITICAL_PLUS");
+    request.metadata_mut().insert("x-weft-criticality", most);
     let is_healthy = match timeout(probe.timeout, client.check(request)).await {
         Err(_) => false,
         Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,

@@ -10,6 +10,7 @@ use crate::{
     contract::{Access, access, http_get, is_safe},
     mesh::{EDGE_ACCOUNT, Mesh, MethodConfig, Rule, Service},
     problem::{Problem, Problems, nearest},
+    resolve::PROBE,
     span::Spanned,
 };
 
@@ -58,9 +59,6 @@ pub(crate) fn problems(mesh: &Mesh, pool: &DescriptorPool) -> Vec<Problem> {
     checker.check_edge();
     checker.problems
 }
-
-/// What an active health check calls.
-const PROBE: &str = "/grpc.health.v1.Health/Check";
 
 struct Checker<'a> {
     mesh: &'a Mesh,
@@ -197,7 +195,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Whoever may call a service probes it too, where probes are asked for.
+    /// Whoever may call a service probes it too, where probes are asked for: only a deny rule is in the way.
     fn check_probes(&mut self, service: &Service) {
         let Some(check) = &service.health_check else {
             return;
@@ -206,16 +204,19 @@ impl Checker<'_> {
         let callers = rules.flat_map(|rule| &rule.principals);
         let mut refused: Vec<_> = callers
             .map(|caller| caller.as_str())
-            .filter(|caller| !allows(service, caller, PROBE))
+            .filter(|caller| {
+                let mut rules = service.authz.deny_rules.iter();
+                rules.any(|rule| rule.headers.is_empty() && is_for(rule, caller, PROBE))
+            })
             .collect();
         refused.sort_unstable();
         refused.dedup();
         if !refused.is_empty() && !service.authz.is_dry_run {
             let (name, callers) = (&service.name.value, refused.join(", "));
-            let message = format!("the caller rules of `{name}` refuse the probes of {callers}");
+            let message = format!("the deny rules of `{name}` refuse the probes of {callers}");
             let problem = Problem::new("refused-probe", check.span, message);
             self.problems.push(problem.hint(format!(
-                "to them every endpoint would look dead; add an allow rule for `{PROBE}`"
+                "to them every endpoint would look dead; leave `{PROBE}` out of the deny rules"
             )));
         }
     }
@@ -338,13 +339,16 @@ impl Checker<'_> {
 }
 
 fn allows(service: &Service, principal: &str, path: &str) -> bool {
-    let matched = |rule: &Rule| {
-        let one = |patterns: &[Spanned<String>], text: &str| {
-            patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, text))
-        };
-        one(&rule.principals, principal) && one(&rule.paths, path)
-    };
+    let matched = |rule: &Rule| is_for(rule, principal, path);
     !service.authz.deny_rules.iter().any(matched) && service.authz.allow_rules.iter().any(matched)
+}
+
+/// Whether a rule is about this caller and path, headers aside.
+fn is_for(rule: &Rule, principal: &str, path: &str) -> bool {
+    let one = |patterns: &[Spanned<String>], text: &str| {
+        patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, text))
+    };
+    one(&rule.principals, principal) && one(&rule.paths, path)
 }
 
 /// gRFC A43: `*` alone, at the end or at the beginning.

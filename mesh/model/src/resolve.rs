@@ -1,14 +1,17 @@
 //! What proxies need, resolved from the mesh file and the contracts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 use crate::{
     contract::{Access, access, has_no_side_effects, is_safe},
     dataplane::{
-        Backend, Discovery, Endpoint, Inbound, Locality, MethodMatch, MethodRule, Mirror,
-        RouteRule, Target,
+        AuthzRule, Backend, Discovery, Endpoint, Inbound, Locality, MethodMatch, MethodRule,
+        Mirror, RouteRule, Target,
     },
     mesh::{
         BackendRef, EndpointSource, Mesh, MethodConfig, MethodName, RouteEntry, RouteMatchEntry,
@@ -18,6 +21,10 @@ use crate::{
 
 /// How long a unary call may take where no one says otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What an active health check calls.
+pub(crate) const PROBE: &str = "/grpc.health.v1.Health/Check";
+/// The caller rule that lets health checks in is named for what asks for it.
+const PROBE_RULE: &str = "healthCheckConfig";
 
 /// Every service as its callers see it, by authority, with the endpoints the mesh file lists.
 ///
@@ -120,14 +127,17 @@ fn route_rule(mesh: &Mesh, entry: &RouteEntry) -> RouteRule {
 /// Who may call a service, and how much. `None` if the mesh has no such service.
 pub fn inbound(mesh: &Mesh, service: &str) -> Option<Inbound> {
     let service = mesh.services.get(service)?;
-    let plain = |rules: &[crate::mesh::Rule]| {
+    let plain = |rules: &[crate::mesh::Rule]| -> Vec<AuthzRule> {
         let rules = rules.iter().flat_map(crate::mesh::Rule::to_dataplane);
         rules.collect()
     };
     Some(Inbound {
         service: service.name.value.clone(),
         deny_rules: plain(&service.authz.deny_rules),
-        allow_rules: plain(&service.authz.allow_rules),
+        allow_rules: plain(&service.authz.allow_rules)
+            .into_iter()
+            .chain(probe_rule(service))
+            .collect(),
         is_dry_run: service.authz.is_dry_run,
         rate_limits: service
             .rate_limits
@@ -136,6 +146,26 @@ pub fn inbound(mesh: &Mesh, service: &str) -> Option<Inbound> {
             .collect(),
         adaptive_concurrency: service.adaptive_concurrency.clone(),
         default_criticality: service.criticality,
+    })
+}
+
+/// Where callers are to ask for a service's health, whoever may call anything of it may ask.
+fn probe_rule(service: &Service) -> Option<AuthzRule> {
+    let rules = &service.authz.allow_rules;
+    if service.health_check.is_none() || rules.is_empty() {
+        return None;
+    }
+    let callers = rules.iter().flat_map(|rule| &rule.principals);
+    let mut callers: BTreeSet<_> = callers.map(|caller| caller.value.clone()).collect();
+    if rules.iter().any(|rule| rule.principals.is_empty()) {
+        // Any caller of the mesh.
+        callers.clear();
+    }
+    Some(AuthzRule {
+        name: PROBE_RULE.to_owned(),
+        principals: callers.into_iter().collect(),
+        paths: vec![PROBE.to_owned()],
+        headers: Vec::new(),
     })
 }
 

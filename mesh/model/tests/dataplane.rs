@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use weft_model::{
     Mesh,
     dataplane::{
-        AdaptiveConcurrency, Backend, CircuitBreakers, Criticality, Discovery, DnsName,
+        AdaptiveConcurrency, AuthzRule, Backend, CircuitBreakers, Criticality, Discovery, DnsName,
         FailurePercentage, Fault, FaultAbort, FaultDelay, HeaderChanges, HeaderMatch, HealthCheck,
         HedgingPolicy, Inbound, LoadBalancing, Locality, MethodMatch, Mirror, OutlierDetection,
         RateLimit, RateLimitKey, RetryBudget, RouteMatch, RouteRule, SuccessRate, Target,
@@ -47,6 +47,39 @@ fn carts(service: &str, rest: &str) -> Target {
 
 fn limits(service: &str) -> Inbound {
     inbound(&mesh(service, ""), "carts").unwrap()
+}
+
+#[test]
+fn health_checks_let_the_probes_of_callers_in_and_of_nobody_else() {
+    let with = |check: &str, rules: &str| {
+        let text = format!("\x20   {check}\n\x20   authz: {{ allow_rules: [{rules}] }}\n");
+        limits(&text).allow_rules
+    };
+    let id = "spiffe://sockshop.local/ns/shop/sa/";
+    let path = "request: { paths: [/sockshop.carts.v1.CartService/GetCart] }";
+    let some = format!(
+        "{{ name: a, source: {{ principals: ['{id}edge', '{id}carts'] }}, {path} }}, \
+         {{ name: b, source: {{ principals: ['{id}carts', 'spiffe://*'] }} }}"
+    );
+    let rules = with("healthCheckConfig: {}", &some);
+    let added = AuthzRule {
+        name: "healthCheckConfig".to_owned(),
+        principals: vec![
+            "spiffe://*".to_owned(),
+            format!("{id}carts"),
+            format!("{id}edge"),
+        ],
+        paths: vec!["/grpc.health.v1.Health/Check".to_owned()],
+        headers: Vec::new(),
+    };
+    assert_eq!(rules[2..], [added]);
+    let open = with(
+        "healthCheckConfig: {}",
+        &format!("{some}, {{ name: c, {path} }}"),
+    );
+    assert_eq!(open[3].principals, [""; 0], "any caller of the mesh");
+    assert_eq!(with("healthCheckConfig: {}", ""), []);
+    assert_eq!(with("criticality: CRITICAL", &some).len(), 2);
 }
 
 #[test]

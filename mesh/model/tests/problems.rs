@@ -595,18 +595,22 @@ fn what_a_service_takes_is_checked() {
 }
 
 #[test]
-fn probes_need_a_rule_that_lets_them_in() {
-    let with = |paths: &str| {
+fn a_deny_rule_must_not_refuse_the_probes_of_a_caller() {
+    let with = |denied: &str| {
         let caller = "\"spiffe://sockshop.local/ns/shop/sa/carts\"";
-        let rule = format!("{{ name: a, source: {{ principals: [{caller}] }}{paths} }}");
+        let paths = "paths: [/sockshop.carts.v1.CartService/GetCart]";
+        let allow =
+            format!("name: a, source: {{ principals: [{caller}] }}, request: {{ {paths} }}");
+        let rules = format!("allow_rules: [{{ {allow} }}], deny_rules: [{{ name: d{denied} }}]");
         mesh_with(
-            &format!("    healthCheckConfig: {{}}\n    authz: {{ allow_rules: [{rule}] }}\n"),
+            &format!("    healthCheckConfig: {{}}\n    authz: {{ {rules} }}\n"),
             "",
         )
     };
-    assert_eq!(codes(&with("")), []);
-    let narrow = ", request: { paths: [/sockshop.carts.v1.CartService/GetCart] }";
-    assert_eq!(codes(&with(narrow)), [(6, "refused-probe")]);
+    assert_eq!(codes(&with(", request: { paths: [/sockshop.*] }")), []);
+    let for_some = ", request: { headers: [{ key: x-a, values: [b] }] }";
+    assert_eq!(codes(&with(for_some)), []);
+    assert_eq!(codes(&with("")), [(6, "refused-probe")]);
 }
 
 /// A mesh with two services of the same contract, the first of which has these rules.

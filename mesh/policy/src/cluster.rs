@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     pub(crate) budget: RetryBudget,
     pub(crate) breakers: Breakers,
     pub(crate) members: Slab<Member>,
+    /// There was a call, so the health of its endpoints matters here.
+    pub(crate) is_used: bool,
     own_locality: Arc<Locality>,
     /// All endpoints, then each subset in the order of its name.
     pools: Vec<Pool>,
@@ -68,6 +70,7 @@ impl Cluster {
             authority,
             own_locality,
             members: Slab::default(),
+            is_used: false,
             pools: Vec::new(),
             intervals: Intervals::default(),
             version: 0,
@@ -143,6 +146,7 @@ impl Cluster {
         now: Instant,
         rng: &mut dyn RngCore,
     ) -> Choice {
+        self.is_used = true;
         self.judge(now);
         let Some(pool) = self.pool(subset, now) else {
             return Choice::NoSubset;

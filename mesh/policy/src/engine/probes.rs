@@ -1,4 +1,7 @@
 //! Active health checks: what the executor should ask, and what it was told.
+//!
+//! A target is probed once it was called: every sidecar knows every target, and one that never calls it
+//! has no use for its health, nor mostly the right to ask.
 
 use std::{sync::Arc, time::Instant};
 
@@ -14,7 +17,7 @@ impl Engine {
                 continue;
             };
             let target = Arc::clone(&cluster.target);
-            let Some(settings) = &target.health_check else {
+            let Some(settings) = target.health_check.as_ref().filter(|_| cluster.is_used) else {
                 continue;
             };
             let due = cluster.members.iter();
@@ -57,7 +60,8 @@ impl Engine {
     /// When [`Self::probes_due`] has something next. `None`: nothing is probed.
     pub fn next_probe_at(&self, now: Instant) -> Option<Instant> {
         let clusters = self.clusters.iter().map(|(_, cluster)| cluster);
-        let probed = clusters.filter(|cluster| cluster.target.health_check.is_some());
+        let probed =
+            clusters.filter(|cluster| cluster.is_used && cluster.target.health_check.is_some());
         let members = probed.flat_map(|cluster| cluster.members.iter());
         members
             .map(|(_, member)| member.probe.next_at().unwrap_or(now))

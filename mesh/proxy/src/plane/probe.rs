@@ -96,6 +96,8 @@ fn write_head(head: &mut HeaderBlock, authority: &str) {
     head.push(Name::Path, b"/grpc.health.v1.Health/Check");
     head.push(Name::Te, b"trailers");
     head.push(Name::ContentType, b"application/grpc");
+    // A workload in overload is not sick: probes are shed last.
+    head.push(Name::XWeftCriticality, b"CRITICAL_PLUS");
 }
 
 /// `HealthCheckRequest { service }`, with the head of a gRPC message. Longer names than 127 bytes are

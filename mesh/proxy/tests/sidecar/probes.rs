@@ -4,13 +4,30 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Status};
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_prost::ProstCodec;
 use weft_model::dataplane::{Discovery, DnsName, HealthCheck, LoadBalancing};
 
 use crate::{
     echo::Echo,
     support::{AUTHORITY, Mesh, Running},
 };
+
+/// Who may call one method, and with it what the mesh file's health checks need.
+const MESH: &str = r#"
+mesh: { trustDomain: probes.local, namespace: shop }
+services:
+  orders: { port: 7070 }
+  echo:
+    port: 7070
+    healthCheckConfig: {}
+    authz:
+      allow_rules:
+        - name: orders-echoes
+          source: { principals: ["spiffe://probes.local/ns/shop/sa/orders"] }
+          request: { paths: [/test.Echo/Unary] }
+"#;
 
 /// A workload `echo` that also answers health checks, with its sidecar.
 async fn probed(mesh: &Mesh) -> (Echo, Running, HealthReporter) {
@@ -22,7 +39,10 @@ async fn probed(mesh: &Mesh) -> (Echo, Running, HealthReporter) {
         .add_service(health)
         .add_service(echo.clone());
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    let server = mesh.sidecar("echo", app, mesh.allowing(&["orders"])).await;
+    let file = weft_model::Mesh::parse(MESH, "mesh.yaml").unwrap();
+    let mut snapshot = mesh.allowing(&[]);
+    snapshot.inbound = weft_model::inbound(&file, "echo");
+    let server = mesh.sidecar("echo", app, snapshot).await;
     (echo, server, reporter)
 }
 
@@ -56,19 +76,21 @@ async fn a_sick_endpoint_is_left_out_until_it_is_well() {
         })
         .await;
     let mut client = caller.client().await;
+    client.unary("a first call").await.unwrap();
     reporter
         .set_service_status("", ServingStatus::NotServing)
         .await;
     second_is(&caller, "UNHEALTHY").await;
-    let before = two.call_count();
+    let before = (one.call_count(), two.call_count());
     for _ in 0..10 {
         client.unary("hello").await.unwrap();
     }
-    assert_eq!((one.call_count(), two.call_count()), (10, before));
+    let after = (one.call_count(), two.call_count());
+    assert_eq!(after, (before.0 + 10, before.1));
     let metrics = caller.metrics.encode();
     let line = r#"weft_upstream_endpoints{grpc_target="echo:7070",health="UNHEALTHY"} 1"#;
     assert!(metrics.contains(line), "no `{line}` in:\n{metrics}");
-    let attempts = r#"grpc_client_attempt_started_total{grpc_method="test.Echo/Unary",grpc_target="echo:7070"} 10"#;
+    let attempts = r#"grpc_client_attempt_started_total{grpc_method="test.Echo/Unary",grpc_target="echo:7070"} 11"#;
     assert!(
         metrics.contains(attempts),
         "probes are no calls:\n{metrics}"
@@ -81,11 +103,34 @@ async fn a_sick_endpoint_is_left_out_until_it_is_well() {
     for _ in 0..10 {
         client.unary("hello").await.unwrap();
     }
-    assert_eq!(two.call_count(), before + 5);
+    assert_eq!(two.call_count(), before.1 + 5);
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_gone_is_found_out_without_a_call() {
+async fn who_may_call_may_check_health_and_nothing_else_of_it() {
+    let mesh = Mesh::new("probes.local");
+    let (_, server, _healthy) = probed(&mesh).await;
+    let ask = async |account, method| {
+        let caller = mesh.caller(account, &[server.inbound]).await;
+        let path = format!("/grpc.health.v1.Health/{method}").parse().unwrap();
+        let mut client = caller.client().await;
+        client.0.ready().await.unwrap();
+        let request = Request::new(String::new());
+        // The answer's only field is a number.
+        let codec = ProstCodec::<String, i32>::default();
+        let answer = client.0.unary(request, path, codec).await?;
+        Ok::<i32, Status>(answer.into_inner())
+    };
+    let status = ask("orders", "Check").await.unwrap();
+    assert_eq!(status, ServingStatus::Serving as i32);
+    let refused = ask("orders", "Watch").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let refused = ask("carts", "Check").await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_is_found_out_without_another_call() {
     let mesh = Mesh::new("probes.local");
     let (_, first, _healthy) = probed(&mesh).await;
     let (_, second, _reporter) = probed(&mesh).await;
@@ -100,6 +145,7 @@ async fn an_endpoint_that_is_gone_is_found_out_without_a_call() {
             });
         })
         .await;
+    caller.client().await.unary("hello").await.unwrap();
     second_is(&caller, "HEALTHY").await;
     second.shutdown.cancel();
     second_is(&caller, "UNHEALTHY").await;

@@ -45,6 +45,8 @@ impl World<'_> {
         let proxy = run.proxy;
         let picked = self.proxies[proxy].engine.pick(call, now, &mut self.rng);
         self.watch_ejections(proxy);
+        // The first call of a target begins its health checks.
+        self.plan_probes(proxy);
         let is_alone = self.calls[id].open.is_empty();
         match picked {
             Pick::Attempt(attempt) => self.attempt(id, attempt),

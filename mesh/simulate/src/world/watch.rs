@@ -11,7 +11,6 @@ impl World<'_> {
             .dns_names()
             .map(|(name, _)| name.to_owned())
             .collect();
-        self.plan_probes(proxy);
         for name in names {
             self.resolve(proxy, name);
         }
