@@ -37,6 +37,8 @@ struct Reading {
     violations: Vec<(RefusalLabels, u64)>,
     clusters: Vec<ClusterStatus>,
     inbound: InboundStatus,
+    /// Endpoints and workloads that connections are kept for.
+    pools: usize,
     /// How many callers are connected: inbound, outbound.
     connections: [usize; 2],
     id: Option<SpiffeId>,
@@ -50,6 +52,7 @@ impl Reading {
             violations: reasons(&core.stats.violations),
             clusters: core.engine.clusters(core.now),
             inbound: core.inbound.status(),
+            pools: core.pools.len(),
             connections: [Side::Inbound, Side::Outbound].map(|side| core.connections(side)),
             id: core.identity.as_ref().map(|identity| identity.id()),
         }

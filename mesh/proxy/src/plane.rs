@@ -3,7 +3,7 @@
 //! Start reading at [`turn`], the event loop. It feeds bytes of a [`link`] (socket, TLS, HTTP/2) to the
 //! [`core`], which pairs streams: a caller's stream and the stream of each attempt make an [`exchange`].
 //! [`request`] and [`response`] carry headers and payload across, [`attempt`] carries out what the
-//! engine (`weft-policy`) decides, [`pool`] has the connections to endpoints, [`finish`] ends calls.
+//! engine (`weft-policy`) decides, [`pool`] finds it a connection among the [`pools`], [`finish`] ends calls.
 //! [`window`] says how memory stays bounded, [`life`] how connections begin, age and end. Others talk to
 //! the thread by [`command`].
 
@@ -23,6 +23,7 @@ mod link;
 mod links;
 mod log;
 mod pool;
+mod pools;
 mod probe;
 mod request;
 mod response;

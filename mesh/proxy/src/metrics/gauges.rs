@@ -38,6 +38,10 @@ const IN_FLIGHT: Definition = Definition {
     name: "weft_inbound_in_flight",
     help: "Inbound calls that were admitted and have not been answered",
 };
+const POOLS: Definition = Definition {
+    name: "weft_upstream_pools",
+    help: "Endpoints that connections are made to or kept for, the workload included",
+};
 const LIMIT: Definition = Definition {
     name: "weft_inbound_concurrency_limit",
     help: "How many of them there may be before load is shed",
@@ -124,6 +128,7 @@ pub(super) fn encode(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> 
     let limit = inbound.concurrency_limit.map(f64::from);
     let shed = limit.map(|_| inbound.shed_share);
     for (Definition { name, help }, value) in [
+        (POOLS, Some(reading.pools as f64)),
         (IN_FLIGHT, Some(inbound.in_flight.into())),
         (LIMIT, limit),
         (SHED, shed),

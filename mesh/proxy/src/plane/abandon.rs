@@ -18,6 +18,7 @@ use super::{
     finish::End,
     link::Link,
     links::Current,
+    pools::Pool,
 };
 
 /// Attempts younger than this have hardly begun; their streams are reset when as much has passed again.
@@ -29,7 +30,7 @@ const MOMENT: Duration = Duration::from_millis(40);
 pub(crate) struct Abandoned {
     up: (Key<Link>, StreamId),
     down: (Key<Link>, StreamId),
-    pool: usize,
+    pool: Key<Pool>,
 }
 
 impl Core {

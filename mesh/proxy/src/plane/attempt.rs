@@ -55,13 +55,10 @@ impl Core {
         if !exchange.attempts.is_empty() && !exchange.has_attempt() {
             exchange.idle += self.now.saturating_duration_since(exchange.idle_since);
         }
-        let pool = self
-            .pools
-            .index(picked.endpoint.address, Some(&picked.identity));
         let (fault, index) = (picked.fault, exchange.attempts.len());
         exchange.attempts.push(Attempt {
             place: Place::Delayed,
-            pool,
+            pool: Key::NONE,
             pending: None,
             sent: 0,
             sent_end: false,
@@ -80,7 +77,7 @@ impl Core {
 
     /// The workload beside us: no engine picks it.
     pub(crate) fn attempt_at_app(&mut self, current: &mut Current<'_>, key: Key<Exchange>) {
-        let pool = self.pools.index(self.app, None);
+        let pool = self.pools.find(self.app, None);
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
@@ -115,6 +112,11 @@ impl Core {
             Some(at) => self.wheel.set(at, Timer::Attempt(key, index as u8)),
             None => TimerKey::NONE,
         };
+        // Only now: during a delay the endpoint may have gone, and its pool with it.
+        if let Some(picked) = &attempt.picked {
+            let (address, identity) = (picked.endpoint.address, &picked.identity);
+            attempt.pool = self.pools.find(address, Some(identity));
+        }
         self.find_link(current, key, index);
     }
 

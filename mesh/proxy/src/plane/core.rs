@@ -16,7 +16,7 @@ use super::{
     exchange::Exchange,
     link::{Ended, Link, Side, Token},
     links::{Current, Links},
-    pool::Pools,
+    pools::Pools,
     probe::Probes,
     stats::Stats,
     wheel::Wheel,

@@ -10,6 +10,7 @@ use super::{
     arena::Key,
     head::{self, text},
     link::{Link, Side},
+    pools::Pool,
     stats::Row,
     wheel::TimerKey,
 };
@@ -90,7 +91,7 @@ pub(crate) struct Attempt {
     pub(crate) picked: Option<Picked>,
     pub(crate) place: Place,
     /// The pool its endpoint is in.
-    pub(crate) pool: usize,
+    pub(crate) pool: Key<Pool>,
     /// Its place among the calls that wait for a connection.
     pub(crate) pending: Option<Slot>,
     /// How much of the request was sent on it.

@@ -101,10 +101,10 @@ impl Core {
             }
             // It is open when the peer's SETTINGS have come. A workload gets no PING: gRPC servers take those
             // that come more often than every 5 minutes for an attack, and it is next to us.
-            Kind::Upstream { pool, .. } if self.pools.all[pool].key.identity.is_none() => {
-                Connection::client(&settings, &Limits::default(), now)
-            }
-            Kind::Upstream { .. } => Connection::client(&settings, &keepalive(5, 3, true), now),
+            Kind::Upstream { pool, .. } => match self.pools.identity(pool) {
+                None => Connection::client(&settings, &Limits::default(), now),
+                Some(_) => Connection::client(&settings, &keepalive(5, 3, true), now),
+            },
         }));
         self.links.mark(key);
     }
@@ -222,7 +222,7 @@ impl Core {
     fn expected(&self, key: Key<Link>) -> String {
         if let Some(link) = self.links.arena.get(key)
             && let Kind::Upstream { pool, .. } = link.kind
-            && let Some(identity) = &self.pools.all[pool].key.identity
+            && let Some(identity) = self.pools.identity(pool)
         {
             return identity.to_string();
         }

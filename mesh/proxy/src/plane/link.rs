@@ -16,6 +16,7 @@ use super::{
     arena::Key,
     exchange::Exchange,
     life::MAX_AGE,
+    pools::Pool,
     tls::{Outgoing, Progress, Tls},
 };
 
@@ -62,8 +63,8 @@ pub(crate) enum Kind {
     },
     /// An endpoint, or the workload.
     Upstream {
-        /// Its place in the pool.
-        pool: usize,
+        /// The pool it belongs to.
+        pool: Key<Pool>,
         /// Its place among the connections that a circuit breaker counts.
         slot: Option<Slot>,
     },

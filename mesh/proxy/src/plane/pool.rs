@@ -1,12 +1,7 @@
-//! Connections to endpoints and to the workload, shared by all calls to each.
+//! Who gets which connection, and when another one is made.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use foldhash::fast::RandomState;
 use mio::{Interest, net::TcpStream};
 use weft_http2::Connection;
 use weft_identity::{Expected, SpiffeId, client_config};
@@ -18,57 +13,12 @@ use super::{
     exchange::{Exchange, Place},
     link::{Ended, Kind, Link, Phase, Token},
     links::Current,
+    pools::{Pool, PoolKey},
     tls::Tls,
 };
 
 /// Connections to one endpoint. Each carries as many streams as its peer allows.
 const CONNECTIONS: usize = 8;
-
-/// Where to, and who must answer: an address that another service took over is another pool.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct PoolKey {
-    pub(crate) address: SocketAddr,
-    /// The SPIFFE ID the peer must prove. `None`: cleartext, for the workload beside us.
-    pub(crate) identity: Option<Arc<str>>,
-}
-
-/// The connections to one endpoint, and who waits for one.
-pub(crate) struct Pool {
-    pub(crate) key: PoolKey,
-    links: Vec<Key<Link>>,
-    /// Attempts that wait, the longest first. Circuit breakers bound their number.
-    waiting: VecDeque<(Key<Exchange>, usize)>,
-    tls: Option<Arc<rustls::ClientConfig>>,
-}
-
-/// All pools. A pool is never forgotten, only its connections are: its number stays valid.
-#[derive(Default)]
-pub(crate) struct Pools {
-    pub(crate) all: Vec<Pool>,
-    index: HashMap<PoolKey, usize, RandomState>,
-}
-
-impl Pools {
-    /// The number of the pool for this peer.
-    pub(crate) fn index(&mut self, address: SocketAddr, identity: Option<&Arc<str>>) -> usize {
-        let key = PoolKey {
-            address,
-            identity: identity.map(Arc::clone),
-        };
-        if let Some(&index) = self.index.get(&key) {
-            return index;
-        }
-        let index = self.all.len();
-        self.index.insert(key.clone(), index);
-        self.all.push(Pool {
-            key,
-            links: Vec::new(),
-            waiting: VecDeque::new(),
-            tls: None,
-        });
-        index
-    }
-}
 
 impl Core {
     /// Puts an attempt on a connection that has room, or makes it wait for one.
@@ -82,7 +32,7 @@ impl Core {
             return;
         };
         let (pool, caller) = (exchange.attempts[index].pool, exchange.down);
-        if self.pools.all[pool].waiting.is_empty()
+        if !self.pools.has_waiting(pool)
             && let Some(link) = self.with_room(current, pool, caller)
             && self.send(current, key, index, link)
         {
@@ -102,7 +52,9 @@ impl Core {
             }
         }
         attempt.place = Place::Waiting;
-        self.pools.all[pool].waiting.push_back((key, index));
+        if let Some(pool) = self.pools.all.get_mut(pool) {
+            pool.waiting.push_back((key, index));
+        }
         self.connect_if_needed(current, pool);
     }
 
@@ -111,10 +63,10 @@ impl Core {
     fn with_room(
         &mut self,
         current: &mut Current<'_>,
-        pool: usize,
+        pool: Key<Pool>,
         caller: Key<Link>,
     ) -> Option<Key<Link>> {
-        let links = &self.pools.all[pool].links;
+        let links = &self.pools.get(pool)?.links;
         let first = caller.index() % links.len().max(1);
         (first..links.len())
             .chain(0..first)
@@ -132,8 +84,8 @@ impl Core {
     }
 
     /// Gives connections that have room to those who wait.
-    pub(crate) fn pump(&mut self, current: &mut Current<'_>, pool: usize) {
-        while let Some(&(key, index)) = self.pools.all[pool].waiting.front() {
+    pub(crate) fn pump(&mut self, current: &mut Current<'_>, pool: Key<Pool>) {
+        while let Some(&(key, index)) = self.pools.get(pool).and_then(|pool| pool.waiting.front()) {
             let exchange = self.exchanges.get(key);
             let still_waits = exchange.filter(|exchange| {
                 let attempt = exchange.attempts.get(index);
@@ -147,13 +99,24 @@ impl Core {
                     return;
                 }
             }
-            self.pools.all[pool].waiting.pop_front();
+            if let Some(pool) = self.pools.all.get_mut(pool) {
+                pool.waiting.pop_front();
+            }
         }
     }
 
     /// Makes a connection if some wait and none is being made.
-    fn connect_if_needed(&mut self, current: &mut Current<'_>, pool: usize) {
-        let Pool { links, waiting, .. } = &self.pools.all[pool];
+    fn connect_if_needed(&mut self, current: &mut Current<'_>, pool: Key<Pool>) {
+        let Some(Pool {
+            links,
+            waiting,
+            key,
+            ..
+        }) = self.pools.get(pool)
+        else {
+            return;
+        };
+        let address = key.address;
         let mut leaving = 0;
         for &key in links {
             match self.links.arena.get(key) {
@@ -169,6 +132,7 @@ impl Core {
         if links.len() - leaving >= CONNECTIONS {
             return;
         }
+        let has_other = links.len() > leaving;
         let exchange = self.exchanges.get(key);
         let picked = exchange.and_then(|exchange| exchange.attempts.get(index)?.picked.as_ref());
         let slot = match picked
@@ -176,18 +140,19 @@ impl Core {
             .transpose()
         {
             Ok(slot) => slot,
-            Err(_) if self.pools.all[pool].links.len() > leaving => return,
+            Err(_) if has_other => return,
             Err(failure) => {
                 return self.fail_waiting(current, pool, &Outcome::Broken(failure));
             }
         };
-        let key = self.pools.all[pool].key.clone();
-        match TcpStream::connect(key.address) {
+        match TcpStream::connect(address) {
             Ok(socket) => {
                 let kind = Kind::Upstream { pool, slot };
-                let link = Link::new(socket, key.address, kind, self.now);
+                let link = Link::new(socket, address, kind, self.now);
                 let key = self.links.arena.insert(link);
-                self.pools.all[pool].links.push(key);
+                if let Some(pool) = self.pools.all.get_mut(pool) {
+                    pool.links.push(key);
+                }
                 self.register(key);
             }
             Err(error) => {
@@ -213,8 +178,10 @@ impl Core {
     }
 
     /// TLS for a link that has just connected.
-    pub(crate) fn client_tls(&mut self, pool: usize) -> Result<Option<Tls>, String> {
-        let Pool { key, tls, .. } = &mut self.pools.all[pool];
+    pub(crate) fn client_tls(&mut self, pool: Key<Pool>) -> Result<Option<Tls>, String> {
+        let Some(Pool { key, tls, .. }) = self.pools.all.get_mut(pool) else {
+            return Err("the endpoint is gone".to_owned());
+        };
         let Some(identity) = &key.identity else {
             return Ok(None);
         };
@@ -255,13 +222,15 @@ impl Core {
     pub(crate) fn upstream_gone(
         &mut self,
         key: Key<Link>,
-        pool: usize,
+        pool: Key<Pool>,
         was_open: bool,
         unsent: &[Token],
         why: &str,
     ) {
         let current = &mut Current::none();
-        self.pools.all[pool].links.retain(|&other| other != key);
+        if let Some(pool) = self.pools.all.get_mut(pool) {
+            pool.links.retain(|&other| other != key);
+        }
         for exchange in self.exchanges.keys() {
             let Some(found) = self.exchanges.get(exchange) else {
                 continue;
@@ -286,7 +255,7 @@ impl Core {
                 }
             }
         }
-        let others = &self.pools.all[pool].links;
+        let others = self.pools.get(pool).map_or(&[][..], |pool| &pool.links);
         let has_other = others.iter().any(|&other| {
             self.links
                 .arena
@@ -298,10 +267,14 @@ impl Core {
         } else {
             self.fail_waiting(current, pool, &Outcome::ConnectFailed(why.to_owned()));
         }
+        self.pools.free_if_done(pool);
     }
 
-    fn fail_waiting(&mut self, current: &mut Current<'_>, pool: usize, outcome: &Outcome) {
-        let waiting = std::mem::take(&mut self.pools.all[pool].waiting);
+    fn fail_waiting(&mut self, current: &mut Current<'_>, pool: Key<Pool>, outcome: &Outcome) {
+        let Some(pool) = self.pools.all.get_mut(pool) else {
+            return;
+        };
+        let waiting = std::mem::take(&mut pool.waiting);
         for (key, index) in waiting {
             let exchange = self.exchanges.get(key);
             let attempt = exchange.and_then(|exchange| exchange.attempts.get(index));
@@ -311,14 +284,18 @@ impl Core {
         }
     }
 
-    /// Lets connections to endpoints go that no target has any more.
+    /// Lets endpoints go that no target has any more, with their connections.
     pub(crate) fn keep_pools(&mut self, wanted: &HashSet<PoolKey>) {
-        for pool in 0..self.pools.all.len() {
-            let found = &self.pools.all[pool];
-            if found.key.identity.is_some() && !wanted.contains(&found.key) {
-                for key in found.links.clone() {
-                    self.leave(key);
+        for key in self.pools.all.keys() {
+            let Some(pool) = self.pools.all.get_mut(key) else {
+                continue;
+            };
+            pool.is_forgotten = pool.key.identity.is_some() && !wanted.contains(&pool.key);
+            if pool.is_forgotten {
+                for link in pool.links.clone() {
+                    self.leave(link);
                 }
+                self.pools.free_if_done(key);
             }
         }
     }

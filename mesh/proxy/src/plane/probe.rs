@@ -50,7 +50,7 @@ impl Core {
         let now = self.now;
         let pool = self
             .pools
-            .index(probe.endpoint.address, Some(&probe.identity));
+            .find(probe.endpoint.address, Some(&probe.identity));
         let (key, exchange) = self.exchanges.take(|| Exchange::fresh(now));
         exchange.side = Side::Outbound;
         exchange.down = Key::NONE;

@@ -13,7 +13,7 @@ use super::{
     head::Lookup,
     link::{Ended, Kind, Side},
     links::Current,
-    pool::PoolKey,
+    pools::PoolKey,
 };
 
 impl Core {

@@ -4,6 +4,7 @@
 
 mod calls;
 mod channel;
+mod churn;
 mod cold_start;
 mod deadlines;
 mod drain;
