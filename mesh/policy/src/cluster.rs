@@ -10,7 +10,7 @@ use weft_model::dataplane::{Endpoint, Locality, Target};
 
 use crate::{
     breaker::Breakers,
-    outlier::{self, Intervals, rates},
+    outlier::{self, Detector, Ejections, Intervals, rates},
     resolve::Rules,
     retry::RetryBudget,
     slab::{Id, Slab},
@@ -40,6 +40,7 @@ pub(crate) struct Cluster {
     /// All endpoints, then each subset in the order of its name.
     pools: Vec<Pool>,
     intervals: Intervals,
+    pub(crate) ejections: Ejections,
     /// Counts what changes who may take calls.
     version: u64,
     /// Kept for calls that avoid endpoints, so that choosing takes no memory.
@@ -73,6 +74,7 @@ impl Cluster {
             is_used: false,
             pools: Vec::new(),
             intervals: Intervals::default(),
+            ejections: Ejections::default(),
             version: 0,
             scratch: Vec::new(),
         };
@@ -235,23 +237,25 @@ impl Cluster {
         };
         let member = self.members.get_mut(id);
         if member.is_some_and(|member| member.outlier.failed(settings)) {
-            self.eject(id, now);
+            self.eject(id, Detector::ConsecutiveGatewayFailure, now);
         }
     }
 
     /// Ejects the endpoint if that may be.
-    fn eject(&mut self, id: Id, now: Instant) {
+    fn eject(&mut self, id: Id, detector: Detector, now: Instant) {
         let target = Arc::clone(&self.target);
         let Some(settings) = &target.outlier_detection else {
             return;
         };
         let ejected = self.members.iter();
         let ejected = ejected.filter(|(_, member)| member.outlier.is_ejected(now));
-        if !outlier::may_eject(settings, ejected.count(), self.members.len()) {
-            return;
-        }
+        let may_be = outlier::may_eject(settings, ejected.count(), self.members.len());
         let member = self.members.get_mut(id);
-        if let Some(member) = member.filter(|member| !member.outlier.is_ejected(now)) {
+        let Some(member) = member.filter(|member| !member.outlier.is_ejected(now)) else {
+            return;
+        };
+        self.ejections.count(detector, may_be);
+        if may_be {
             member.outlier.eject(settings, now);
             self.version += 1;
         }
@@ -279,9 +283,9 @@ impl Cluster {
         for member in self.members.values_mut() {
             member.outlier.interval_ended(ended, now);
         }
-        for index in condemned {
+        for (index, detector) in condemned {
             if let Some(id) = self.members.id_at(index) {
-                self.eject(id, now);
+                self.eject(id, detector, now);
             }
         }
     }

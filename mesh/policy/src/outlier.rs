@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use weft_model::dataplane::OutlierDetection;
 
+mod ejections;
 pub mod rates;
+
+pub use ejections::{Detector, Ejections};
 
 /// The failures and ejections of one endpoint.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,11 @@
 //! Metrics of the data plane, read from its thread when somebody asks. Families of calls are those of
-//! [`weft_runtime::metrics::calls`]; besides, [`gauges`] says how things stand now.
+//! [`weft_runtime::metrics::calls`]; besides, [`gauges`] says how things stand now, and [`ejections`] what
+//! outlier detection has done.
+//!
+//! Istio's counters of messages are left out: payload is forwarded without a look at where its messages
+//! begin, and looking would cost every call.
 
+mod ejections;
 mod gauges;
 
 use std::sync::{Arc, Weak};
@@ -86,6 +91,7 @@ impl Collector for PlaneCollector {
         counters(encoder, definition, reading.refused.iter().cloned())?;
         let definition = calls::CLOSED_CONNECTIONS;
         counters(encoder, definition, reading.violations.iter().cloned())?;
+        ejections::encode(&reading, encoder)?;
         gauges::encode(&reading, encoder)
     }
 }

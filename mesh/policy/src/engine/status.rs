@@ -6,6 +6,7 @@ use crate::{
     breaker::Kind,
     cluster::{Cluster, Member, view::Health},
     engine::Engine,
+    outlier::Ejections,
 };
 
 /// One target.
@@ -29,6 +30,8 @@ pub struct ClusterStatus {
     pub retry_tokens: f64,
     /// Whether retries are stopped for lack of tokens.
     pub is_throttled: bool,
+    /// What outlier detection has done. `None`: there is none.
+    pub ejections: Option<Ejections>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointStatus>,
 }
@@ -83,6 +86,11 @@ fn describe(cluster: &Cluster, now: Instant) -> ClusterStatus {
         retries_limit: breakers.limit(Kind::Retries),
         retry_tokens: cluster.budget.millitokens() as f64 / 1000.0,
         is_throttled: !cluster.budget.allows(),
+        ejections: cluster
+            .target
+            .outlier_detection
+            .is_some()
+            .then(|| cluster.ejections.clone()),
         endpoints: members
             .map(|(_, member)| describe_endpoint(member, now))
             .collect(),

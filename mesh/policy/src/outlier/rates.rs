@@ -2,6 +2,8 @@
 
 use weft_model::dataplane::{FailurePercentage, OutlierDetection, SuccessRate};
 
+use super::Detector;
+
 /// What one endpoint's calls came to in an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
@@ -24,17 +26,19 @@ impl Tally {
     }
 }
 
-/// The endpoints to eject, those whom the success rate condemns first, as A50 orders them.
-pub fn condemned(settings: &OutlierDetection, tallies: &[Tally]) -> Vec<u32> {
-    let mut endpoints = Vec::new();
+/// The endpoints to eject, those whom the success rate condemns first, as A50 orders them. One may be
+/// condemned twice.
+pub fn condemned(settings: &OutlierDetection, tallies: &[Tally]) -> Vec<(u32, Detector)> {
+    let mut condemned = Vec::new();
     if let Some(rule) = &settings.success_rate {
-        endpoints.extend(by_success_rate(rule, tallies));
+        let endpoints = by_success_rate(rule, tallies).into_iter();
+        condemned.extend(endpoints.map(|endpoint| (endpoint, Detector::SuccessRate)));
     }
     if let Some(rule) = &settings.failure_percentage {
-        endpoints.extend(by_failure_percentage(rule, tallies));
+        let endpoints = by_failure_percentage(rule, tallies).into_iter();
+        condemned.extend(endpoints.map(|endpoint| (endpoint, Detector::FailurePercentage)));
     }
-    endpoints.dedup();
-    endpoints
+    condemned
 }
 
 fn by_success_rate(rule: &SuccessRate, tallies: &[Tally]) -> Vec<u32> {
@@ -98,7 +102,10 @@ mod tests {
     #[test]
     fn whoever_fails_a_larger_share_than_the_threshold_is_condemned() {
         let calls = tallies(&[(10, 0), (5, 5), (4, 6), (9, 1)]);
-        assert_eq!(condemned(&percentage(50), &calls), [2]);
+        assert_eq!(
+            condemned(&percentage(50), &calls),
+            [(2, Detector::FailurePercentage)]
+        );
     }
 
     #[test]
@@ -120,7 +127,7 @@ mod tests {
             ..OutlierDetection::default()
         };
         let one = tallies(&[(100, 0), (99, 1), (100, 0), (100, 0), (60, 40), (98, 2)]);
-        assert_eq!(condemned(&settings, &one), [4]);
+        assert_eq!(condemned(&settings, &one), [(4, Detector::SuccessRate)]);
         let all = tallies(&[(50, 50); 6]);
         assert!(
             condemned(&settings, &all).is_empty(),

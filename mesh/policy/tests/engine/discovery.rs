@@ -6,7 +6,7 @@ use weft_model::dataplane::{
     Discovery, DnsName, FailurePercentage, HealthCheck, HealthStatus, Locality, OutlierDetection,
     Snapshot, SuccessRate, Target,
 };
-use weft_policy::{Engine, Options, Outcome, Pick, Reason, code};
+use weft_policy::{Engine, Options, Outcome, Pick, Reason, code, outlier::Detector};
 
 use crate::world::{World, endpoint, target, unavailable};
 
@@ -187,16 +187,25 @@ fn judged(percentage: Option<u32>, stdev_factor: Option<u32>) -> Target {
 
 #[test]
 fn rates_are_judged_at_the_end_of_an_interval() {
-    for (target, failing, is_ejected) in [
-        (judged(Some(40), None), 0.5, true),
-        (judged(Some(60), None), 0.5, false),
-        (judged(None, Some(1000)), 0.3, true),
-        (judged(None, Some(1900)), 0.3, false),
+    for (target, failing, by_rate, is_ejected) in [
+        (judged(Some(40), None), 0.5, 0, true),
+        (judged(Some(60), None), 0.5, 0, false),
+        (judged(None, Some(1000)), 0.3, 1, true),
+        (judged(None, Some(1900)), 0.3, 1, false),
     ] {
         let mut world = World::with([target]);
         interval(&mut world, failing);
         let found = counts(&mut world, 100);
         assert_eq!(!found.contains_key(&3), is_ejected, "{found:?}");
+        let status = world.engine.clusters(world.now).remove(0);
+        let ejections = status.ejections.unwrap();
+        let detected = [Detector::SuccessRate, Detector::FailurePercentage]
+            .map(|detector| ejections.detected(detector));
+        assert_eq!(
+            detected,
+            [by_rate, 1 - by_rate].map(|n| n * u64::from(is_ejected))
+        );
+        assert_eq!(ejections.enforced_total(), u64::from(is_ejected));
         world.pass(31_000);
         assert_eq!(counts(&mut world, 100).len(), 3);
     }

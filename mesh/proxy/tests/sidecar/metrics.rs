@@ -2,7 +2,9 @@
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::support::{Mesh, eventually};
+use weft_model::dataplane::OutlierDetection;
+
+use crate::support::{AUTHORITY, Mesh, eventually, nobody};
 
 #[tokio::test]
 async fn calls_and_refusals_are_counted_under_grpcs_names() {
@@ -61,6 +63,36 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
         r#"grpc_server_call_duration_seconds_count{grpc_method="test.Echo/Unary",grpc_status="PERMISSION_DENIED"} 1"#,
     ] {
         assert!(inbound.contains(line), "no `{line}` in:\n{inbound}");
+    }
+}
+
+#[tokio::test]
+async fn ejections_are_counted_by_what_they_are_for() {
+    let mesh = Mesh::new("metrics.local");
+    let (_echo, server, _) = mesh.echo().await;
+    let mut snapshot = mesh.calling(&[nobody().await, server.inbound]);
+    let target = snapshot.targets.get_mut(AUTHORITY).unwrap();
+    target.outlier_detection = Some(OutlierDetection {
+        consecutive_errors: Some(1),
+        ..OutlierDetection::default()
+    });
+    let unused = "127.0.0.1:9".parse().unwrap();
+    let caller = mesh.sidecar("orders", unused, snapshot).await;
+    let mut client = caller.client().await;
+    for _ in 0..20 {
+        client.unary("hello").await.unwrap();
+    }
+    let metrics = caller.metrics.encode();
+    for (name, count) in [
+        ("enforced_total", 1),
+        ("enforced_consecutive_gateway_failure_total", 1),
+        ("detected_consecutive_gateway_failure_total", 1),
+        ("detected_failure_percentage_total", 0),
+        ("overflow_total", 0),
+    ] {
+        let name = format!("grpc_lb_outlier_detection_ejections_{name}");
+        let line = format!("{name}{{grpc_target=\"echo:7070\"}} {count}\n");
+        assert!(metrics.contains(&line), "no `{line}` in:\n{metrics}");
     }
 }
 
