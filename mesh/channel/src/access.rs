@@ -59,6 +59,7 @@ impl Line<'_> {
                     backend = record.backend.as_deref(),
                     subset = record.subset.as_deref(),
                     instance = record.instance(),
+                    connection_security_policy = record.is_cleartext.then_some("none"),
                     attempts = record.attempts,
                     hedges = record.hedges,
                     transparent_retries = record.transparent_retries,

@@ -45,7 +45,7 @@ async fn http2<T>(io: T, key: &Key) -> Result<Opened, String>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = builder()
+    let (sender, connection) = builder(key)
         .handshake(TokioIo::new(io))
         .await
         .map_err(|error| format!("HTTP/2 handshake failed: {}", chain(&error)))?;
@@ -77,17 +77,21 @@ async fn handshake(
     Ok(tls)
 }
 
-fn builder() -> http2::Builder<TokioExecutor> {
+fn builder(key: &Key) -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(STREAM_WINDOW_BYTES as usize)
-        .max_header_list_size(64 * 1024)
-        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
+        .max_header_list_size(64 * 1024);
+    // Other gRPC servers than ours take PINGs that come more often than every 5 minutes for an attack.
+    if key.identity.is_some() {
+        builder
+            .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true);
+    }
     builder
 }
 

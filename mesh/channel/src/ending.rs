@@ -59,7 +59,10 @@ impl Ending {
             &self.call.record,
             (status, took),
             self.idle,
-            (&self.inner.source, self.inner.is_mutual),
+            (
+                &self.inner.source,
+                self.inner.is_mutual && !self.call.record.is_cleartext,
+            ),
         );
         self.log(status, message, took);
         self.winner = None;

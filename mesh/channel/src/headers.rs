@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::Scheme};
 use weft_model::dataplane::HeaderChanges;
 use weft_policy::retry::trace_id;
 
@@ -61,6 +61,17 @@ pub fn clean_request(headers: &mut HeaderMap) {
     headers.remove("x-forwarded-client-cert");
     remove_ours(headers, |name| *name == SUBJECT || *name == CRITICALITY);
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
+}
+
+/// A request that leaves the mesh, in cleartext, tells nobody there for whom it is, and how much it matters.
+pub(crate) fn leave_mesh<B>(request: &mut Request<B>) {
+    for name in [SUBJECT, CRITICALITY] {
+        request.headers_mut().remove(name);
+    }
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    // It was a URI before, and has the same parts.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
 /// Makes response headers or trailers fit for the hop before: nothing hop-by-hop, nothing ours.

@@ -201,6 +201,11 @@ impl Inner {
         self.endpoints_changed();
     }
 
+    /// Whom an endpoint must prove to be. `None`: the connection is cleartext.
+    pub(crate) fn expected(&self, identity: Option<&str>) -> Option<String> {
+        identity.filter(|_| self.is_mutual).map(str::to_owned)
+    }
+
     fn dns_names(&self) -> Vec<(String, DnsName)> {
         let engine = self.engine.lock();
         let names = engine.dns_names();
@@ -216,7 +221,7 @@ impl Inner {
             .flat_map(|cluster| {
                 cluster.endpoints.iter().map(|endpoint| Key {
                     address: endpoint.address,
-                    identity: self.is_mutual.then(|| cluster.identity.clone()),
+                    identity: self.expected(cluster.identity.as_deref()),
                 })
             })
             .collect();

@@ -64,7 +64,8 @@ impl Breaker for Unlimited {
 pub(crate) struct Key {
     /// The peer's address.
     pub(crate) address: SocketAddr,
-    /// The SPIFFE ID the peer must prove. `None`: cleartext HTTP/2, for a workload on this machine.
+    /// The SPIFFE ID the peer must prove. `None`: cleartext HTTP/2, for a workload on this machine and
+    /// for targets whose TLS is switched off.
     pub(crate) identity: Option<String>,
 }
 

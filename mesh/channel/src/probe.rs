@@ -56,16 +56,18 @@ async fn ask(inner: &Arc<Inner>, probe: Probe) {
         inner: Arc::clone(inner),
         key: Key {
             address: probe.endpoint.address,
-            identity: inner.is_mutual.then(|| probe.identity.to_string()),
+            identity: inner.expected(probe.identity.as_deref()),
         },
         authority: Arc::clone(&probe.target),
     });
     let mut request = tonic::Request::new(HealthCheckRequest {
         service: probe.service_name.to_string(),
     });
-    // A workload in overload is not sick: probes are shed last.
-    let most = MetadataValue::from_static("CRITICAL_PLUS");
-    request.metadata_mut().insert("x-weft-criticality", most);
+    // A workload in overload is not sick: probes are shed last. Outside the mesh nobody knows the word.
+    if probe.identity.is_some() {
+        let most = MetadataValue::from_static("CRITICAL_PLUS");
+        request.metadata_mut().insert("x-weft-criticality", most);
+    }
     let is_healthy = match timeout(probe.timeout, client.check(request)).await {
         Err(_) => false,
         Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,

@@ -138,7 +138,11 @@ fn begin(
                 return Outcome::TrailersOnly { code, pushback }.into();
             }
             let left = deadline.remaining(Instant::now().into_std());
-            let request = attempt_request(head, body, left, in_flight.attempt().previous_attempts);
+            let mut request =
+                attempt_request(head, body, left, in_flight.attempt().previous_attempts);
+            if in_flight.attempt().identity.is_none() {
+                headers::leave_mesh(&mut request);
+            }
             send(&in_flight, request).await
         };
         let answer = match times_out_at {
@@ -158,7 +162,7 @@ async fn send(in_flight: &InFlight, request: Request<AttemptBody>) -> Answer {
     let attempt = in_flight.attempt();
     let key = Key {
         address: attempt.endpoint.address,
-        identity: inner.is_mutual.then(|| attempt.identity.to_string()),
+        identity: inner.expected(attempt.identity.as_deref()),
     };
     send_within(&inner.pool, in_flight, &key, request).await
 }

@@ -63,7 +63,7 @@ impl Certificates {
             || mesh
                 .services
                 .values()
-                .any(|service| *service.service_account == account);
+                .any(|service| !service.is_outside() && *service.service_account == account);
         // Whoever holds the control plane's name speaks for it, so nobody gets it from outside.
         if account != CONTROL_ACCOUNT && is_known && id.as_str() == mesh.identity(account) {
             return Ok(());

@@ -265,7 +265,8 @@ impl Planned {
     fn new(mesh: Arc<Mesh>) -> Self {
         let targets = weft_model::dataplane(&mesh, contracts::pool());
         let mut rules: BTreeMap<String, Vec<Inbound>> = BTreeMap::new();
-        for service in mesh.services.values() {
+        let services = mesh.services.values();
+        for service in services.filter(|service| !service.is_outside()) {
             let identity = mesh.identity(&service.service_account);
             let own = weft_model::inbound(&mesh, &service.name);
             rules.entry(identity).or_default().extend(own);

@@ -55,6 +55,14 @@ impl RegistryApi {
                 [("service", service.to_owned())],
             ));
         };
+        if known.is_outside() {
+            return Err(refuse(
+                Code::FailedPrecondition,
+                "OUTSIDE_MESH",
+                format!("the mesh file says that `{service}` is outside the mesh, without TLS"),
+                [("service", service.to_owned())],
+            ));
+        }
         let expected = mesh.identity(&known.service_account);
         if caller.as_str() == expected {
             return Ok(());

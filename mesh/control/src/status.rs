@@ -67,7 +67,8 @@ impl Sources {
                 json!({
                     "name": service.name.value,
                     "authority": service.authority(),
-                    "identity": mesh.identity(&service.service_account),
+                    "identity": (!service.is_outside())
+                        .then(|| mesh.identity(&service.service_account)),
                     "endpoints": endpoints,
                 })
             })

@@ -10,6 +10,7 @@ use contracts::weft::registry::v1::{Locality, RegisterRequest};
 use tonic::Code;
 use tonic_types::StatusExt;
 use weft_identity::{Expected, bootstrap_client_config, channel};
+use weft_model::dataplane::TlsMode;
 use weft_xds::client::AdsOptions;
 
 const CATALOGUE: &str = "catalogue:7070";
@@ -139,6 +140,44 @@ async fn a_workload_says_what_it_is_and_the_mesh_file_the_rest() {
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(field), "{refused}");
     }
+    control.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_outside_the_mesh_is_told_of_and_nobody_can_be_it() {
+    let mut control = Control::start().await;
+    let orders = control.enrol("orders").await;
+    let edge = control.enrol("edge").await;
+    let mut ads = control.ads(&edge, AdsOptions::default());
+    ads.wait(|now| now.targets["orders:7070"].tls == TlsMode::Mutual)
+        .await;
+    let outside = "    authz: *edge\n  rest:";
+    let listed = "    tls: { mode: DISABLE }\n    endpoints: [{ address: '10.0.0.9:80' }]\n  rest:";
+    std::fs::write(control.mesh_file(), mesh().replace(outside, listed)).unwrap();
+    let snapshot = ads
+        .wait(|now| now.targets["orders:7070"].tls == TlsMode::Disable)
+        .await;
+    let target = &snapshot.targets["orders:7070"];
+    assert_eq!(target.identity, "");
+    assert_eq!(target.endpoints[0].address.port(), 80);
+    assert_eq!(snapshot.targets[CATALOGUE].tls, TlsMode::Mutual);
+
+    // Not with the certificate it had before, and not with a new one.
+    let channel = control.channel(&orders);
+    let refused = register(channel, "orders", "orders-1", "10.0.0.8:80").await;
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        refused.get_details_error_info().unwrap().reason,
+        "OUTSIDE_MESH"
+    );
+    control
+        .try_enrol(&control.token("orders"))
+        .await
+        .expect_err("there is no such account any more");
+    let status = control.status();
+    let services = status["services"].as_array().unwrap();
+    let shown = services.iter().find(|one| one["name"] == "orders");
+    assert!(shown.unwrap()["identity"].is_null(), "{status}");
     control.stop().await;
 }
 

@@ -277,6 +277,7 @@ impl Checker<'_> {
             };
             let refused: Vec<_> = exposed
                 .iter()
+                .filter(|_| !service.is_outside())
                 .filter(|method| !allows(service, &edge, &format!("/{name}/{}", method.name())))
                 .map(|method| method.name().to_owned())
                 .collect();
@@ -327,6 +328,16 @@ impl Checker<'_> {
         let Some(service) = services.find(|service| service.authority() == authority) else {
             return;
         };
+        if service.is_outside() {
+            let message = format!(
+                "`{}` proves nothing: its keys are nobody's",
+                service.name.value
+            );
+            let problem = Problem::new("wrong-value", rule.jwks_uri.span, message);
+            let hint =
+                "whoever is on the way could sign tokens; fetch keys from a service with TLS";
+            return self.problems.push(problem.hint(hint));
+        }
         let path = self.called(service, &format!("/{path}"));
         if !allows(service, edge, &path) {
             let name = &service.name.value;

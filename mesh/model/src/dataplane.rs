@@ -15,7 +15,9 @@ mod method;
 mod resilience;
 mod route;
 
-pub use endpoint::{Discovery, DnsName, Endpoint, HealthStatus, InvalidLocality, Locality};
+pub use endpoint::{
+    Discovery, DnsName, Endpoint, HealthStatus, InvalidLocality, Locality, TlsMode,
+};
 pub use inbound::{
     AdaptiveConcurrency, AuthzRule, Criticality, Inbound, RateLimit, RateLimitKey, TokenBucket,
 };
@@ -46,8 +48,11 @@ pub struct Target {
     pub authority: String,
     /// The service's name in the mesh file: `payments`.
     pub service: String,
-    /// The SPIFFE ID an endpoint must prove: `spiffe://sockshop.local/ns/shop/sa/payments`.
+    /// The SPIFFE ID an endpoint must prove: `spiffe://sockshop.local/ns/shop/sa/payments`. Empty where
+    /// TLS is switched off; an empty one alone switches nothing off.
     pub identity: String,
+    /// How connections to its endpoints are secured.
+    pub tls: TlsMode,
     /// Most specific first: a method, then a service, then all. The first match applies.
     pub methods: Vec<MethodRule>,
     /// Where calls go, in the order of the mesh file. The first match applies; without one, calls go to

@@ -12,6 +12,7 @@ use crate::{
     dataplane::{
         AdaptiveConcurrency, CircuitBreakers, Criticality, DnsName, Endpoint, HealthCheck,
         HedgingPolicy, LoadBalancing, Locality, OutlierDetection, RetryPolicy, RetryThrottling,
+        TlsMode,
     },
     span::{Source, Span, Spanned},
 };
@@ -117,6 +118,8 @@ pub struct Service {
     pub locality: Locality,
     /// Who knows its endpoints.
     pub endpoints: EndpointSource,
+    /// How it is connected to.
+    pub tls: TlsMode,
     /// How important calls to it are that say nothing about it.
     pub criticality: Criticality,
     /// Who may call it.
@@ -143,6 +146,11 @@ impl Service {
     /// What callers dial: `payments:7070`.
     pub fn authority(&self) -> String {
         format!("{}:{}", *self.name, *self.port)
+    }
+
+    /// Whether it is no part of the mesh: no workload of ours, reached without TLS, with no identity.
+    pub fn is_outside(&self) -> bool {
+        self.tls == TlsMode::Disable
     }
 }
 

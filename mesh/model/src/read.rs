@@ -6,6 +6,7 @@ mod edge;
 mod endpoints;
 mod headers;
 mod limits;
+mod outside;
 mod resilience;
 mod routes;
 mod rules;

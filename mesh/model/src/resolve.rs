@@ -11,7 +11,7 @@ use crate::{
     contract::{Access, access, has_no_side_effects, is_safe},
     dataplane::{
         AuthzRule, Backend, Discovery, Endpoint, Inbound, Locality, MethodMatch, MethodRule,
-        Mirror, RouteRule, Target,
+        Mirror, RouteRule, Target, TlsMode,
     },
     mesh::{
         BackendRef, EndpointSource, Mesh, MethodConfig, MethodName, RouteEntry, RouteMatchEntry,
@@ -38,7 +38,11 @@ pub fn dataplane(mesh: &Mesh, pool: &DescriptorPool) -> BTreeMap<String, Target>
         let target = Target {
             authority: service.authority(),
             service: service.name.value.clone(),
-            identity: mesh.identity(&service.service_account),
+            identity: match service.tls {
+                TlsMode::Mutual => mesh.identity(&service.service_account),
+                TlsMode::Disable => String::new(),
+            },
+            tls: service.tls,
             methods: methods(mesh, service, pool),
             routes: routes(mesh, service),
             retry_throttling: service.retry_throttling.clone(),
@@ -124,9 +128,12 @@ fn route_rule(mesh: &Mesh, entry: &RouteEntry) -> RouteRule {
     }
 }
 
-/// Who may call a service, and how much. `None` if the mesh has no such service.
+/// Who may call a service, and how much. `None` if the mesh has no such service, or only calls it.
 pub fn inbound(mesh: &Mesh, service: &str) -> Option<Inbound> {
     let service = mesh.services.get(service)?;
+    if service.is_outside() {
+        return None;
+    }
     let plain = |rules: &[crate::mesh::Rule]| -> Vec<AuthzRule> {
         let rules = rules.iter().flat_map(crate::mesh::Rule::to_dataplane);
         rules.collect()

@@ -10,7 +10,7 @@ use weft_model::{
         FailurePercentage, Fault, FaultAbort, FaultDelay, HeaderChanges, HeaderMatch, HealthCheck,
         HedgingPolicy, Inbound, LoadBalancing, Locality, MethodMatch, Mirror, OutlierDetection,
         RateLimit, RateLimitKey, RetryBudget, RouteMatch, RouteRule, SuccessRate, Target,
-        TextMatch, TokenBucket,
+        TextMatch, TlsMode, TokenBucket,
     },
     inbound,
 };
@@ -477,4 +477,23 @@ routes:
         contracts::pool(),
     );
     assert_eq!(edge["sockshop.carts.v1.CartService"], "carts:7070");
+}
+
+#[test]
+fn a_service_outside_the_mesh_proves_nothing_and_takes_no_rules() {
+    let mesh = mesh(
+        "    tls: { mode: DISABLE }\n    dns: { host: carts.example.com, port: 443 }\n",
+        "",
+    );
+    let targets = weft_model::dataplane(&mesh, contracts::pool());
+    let (outside, ours) = (&targets["carts:7070"], &targets["newcarts:1"]);
+    assert_eq!((outside.tls, &*outside.identity), (TlsMode::Disable, ""));
+    assert_eq!(
+        (ours.tls, &*ours.identity),
+        (
+            TlsMode::Mutual,
+            "spiffe://sockshop.local/ns/shop/sa/newcarts"
+        )
+    );
+    assert_eq!(inbound(&mesh, "carts"), None);
 }

@@ -518,6 +518,55 @@ fn where_endpoints_are_is_checked() {
 }
 
 #[test]
+fn tls_is_switched_off_only_for_services_outside_the_mesh() {
+    let outside = "    tls: { mode: DISABLE }\n    endpoints: [{ address: '10.0.0.1:1' }]\n";
+    assert_eq!(codes(&mesh_with(outside, "")), []);
+    for (service, code) in [
+        ("tls: { mode: DISABLE }", "missing-key"),
+        ("tls: { mode: DISBLE }", "wrong-value"),
+        ("tls: {}", "missing-key"),
+        ("tls: DISABLE", "wrong-type"),
+    ] {
+        assert_one(service, code);
+    }
+    for of_a_workload in [
+        "run: { cargo: carts }",
+        "serviceAccount: legacy",
+        "authz: { allow_rules: [] }",
+        "criticality: CRITICAL",
+        "adaptiveConcurrency: {}",
+        "rateLimits: []",
+    ] {
+        let service = format!(
+            "    tls: {{ mode: DISABLE }}\n    {of_a_workload}\n    dns: {{ host: carts.example.com, port: 1 }}\n"
+        );
+        let found = codes(&mesh_with(&service, ""));
+        assert!(found.contains(&(7, "wrong-value")), "{service}: {found:?}");
+    }
+    let text = mesh_with("    tls: { mode: DISABLE }\n", "");
+    let text = shown(&text);
+    assert!(
+        text.contains("only for a service outside the mesh"),
+        "{text}"
+    );
+    assert!(
+        text.contains("workloads that register always prove who they are"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_outside_the_mesh_is_nobody_and_signs_nothing() {
+    let rest = "  legacy:\n    port: 1\n    tls: { mode: DISABLE }\n    dns: { host: a.example.com, port: 1 }\n\
+                edge:\n  jwtRules:\n    - issuer: https://a\n      audiences: [shop]\n      jwksUri: http://legacy:1/keys\n";
+    let legacy = "    authz: { allow_rules: [{ name: a, source: { principals: [\"spiffe://sockshop.local/ns/shop/sa/legacy\"] } }] }\n";
+    assert_eq!(
+        codes(&mesh_with(legacy, rest)),
+        [(6, "unknown-principal"), (15, "wrong-value")]
+    );
+}
+
+#[test]
 fn what_a_service_takes_is_checked() {
     let bucket = "tokenBucket: { maxTokens: 1, fillInterval: 1s }";
     for (service, code) in [

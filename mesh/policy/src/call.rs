@@ -120,8 +120,8 @@ impl Call {
 pub struct Attempt {
     /// Where it goes.
     pub endpoint: Arc<Endpoint>,
-    /// The SPIFFE ID the endpoint must prove.
-    pub identity: Arc<str>,
+    /// The SPIFFE ID the endpoint must prove. `None`: the mesh file switches TLS off for the target.
+    pub identity: Option<Arc<str>>,
     /// Attempts of this call before it that may have been seen: the value of
     /// `grpc-previous-rpc-attempts`; 0 means no header.
     pub previous_attempts: u32,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::RngCore;
-use weft_model::dataplane::{Endpoint, Locality, Target};
+use weft_model::dataplane::{Endpoint, Locality, Target, TlsMode};
 
 use crate::{
     breaker::Breakers,
@@ -29,7 +29,8 @@ use self::pool::Pool;
 pub(crate) struct Cluster {
     pub(crate) target: Arc<Target>,
     pub(crate) authority: Arc<str>,
-    pub(crate) identity: Arc<str>,
+    /// Whom its endpoints must prove to be. `None`: TLS is switched off.
+    pub(crate) identity: Option<Arc<str>>,
     pub(crate) rules: Rules,
     pub(crate) budget: RetryBudget,
     pub(crate) breakers: Breakers,
@@ -63,7 +64,7 @@ impl Cluster {
     pub(crate) fn new(authority: Arc<str>, target: &Target, own_locality: Arc<Locality>) -> Self {
         let throttling = target.retry_throttling.clone();
         let mut cluster = Self {
-            identity: target.identity.as_str().into(),
+            identity: identity(target),
             rules: Rules::new(target),
             budget: RetryBudget::new(throttling.unwrap_or(RetryBudget::DEFAULT)),
             breakers: Breakers::new(target.circuit_breakers.clone()),
@@ -87,7 +88,7 @@ impl Cluster {
         if *self.target == *target {
             return;
         }
-        self.identity = target.identity.as_str().into();
+        self.identity = identity(target);
         self.rules = Rules::new(target);
         self.target = Arc::new(target.clone());
         let throttling = target.retry_throttling.as_ref();
@@ -293,5 +294,12 @@ impl Cluster {
     /// What active probes say of an endpoint changed.
     pub(crate) fn health_changed(&mut self) {
         self.version += 1;
+    }
+}
+
+fn identity(target: &Target) -> Option<Arc<str>> {
+    match target.tls {
+        TlsMode::Mutual => Some(target.identity.as_str().into()),
+        TlsMode::Disable => None,
     }
 }

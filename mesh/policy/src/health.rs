@@ -18,8 +18,8 @@ use crate::slab::Id;
 pub struct Probe {
     /// Whom to ask.
     pub endpoint: Arc<Endpoint>,
-    /// The SPIFFE ID it must prove.
-    pub identity: Arc<str>,
+    /// As [`crate::Attempt::identity`].
+    pub identity: Option<Arc<str>>,
     /// The target it belongs to.
     pub target: Arc<str>,
     /// The `service` in the request.

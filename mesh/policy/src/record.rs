@@ -105,6 +105,8 @@ pub struct DecisionRecord {
     pub backend: Option<Arc<str>>,
     /// The subset of the backend's endpoints that the route asks for.
     pub subset: Option<Arc<str>>,
+    /// The mesh file switches TLS off for where the call goes.
+    pub is_cleartext: bool,
     /// The endpoint of the last attempt.
     pub endpoint: Option<Arc<Endpoint>>,
     /// Attempts that may have reached a workload, the first included.

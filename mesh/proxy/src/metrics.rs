@@ -8,7 +8,10 @@
 mod ejections;
 mod gauges;
 
-use std::sync::{Arc, Weak};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Weak},
+};
 
 use prometheus_client::{
     collector::Collector,
@@ -160,18 +163,28 @@ fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) 
     let own: Arc<str> = account(reading.id.as_ref().map(SpiffeId::as_str)).into();
     let mut ended: Sums<IstioLabels, Durations> = Sums::default();
     for row in &reading.rows {
+        let peer = &row.labels.peer;
+        let labels = |status, is_mutual| match row.labels.side {
+            Side::Outbound => {
+                IstioLabels::new(Reporter::Source, Arc::clone(&own), peer, status, is_mutual)
+            }
+            Side::Inbound => {
+                let source = account(Some(peer)).into();
+                IstioLabels::new(Reporter::Destination, source, service, status, is_mutual)
+            }
+        };
         for (status, durations) in &row.calls {
-            let peer = &row.labels.peer;
-            let labels = match row.labels.side {
-                Side::Outbound => {
-                    IstioLabels::new(Reporter::Source, Arc::clone(&own), peer, *status, true)
+            let mut cleartext = row.cleartext.iter();
+            let mutual = match cleartext.find(|(other, _)| other == status) {
+                Some((_, cleartext)) => {
+                    ended.of(labels(*status, false)).add(cleartext);
+                    Cow::Owned(durations.without(cleartext))
                 }
-                Side::Inbound => {
-                    let source = account(Some(peer)).into();
-                    IstioLabels::new(Reporter::Destination, source, service, *status, true)
-                }
+                None => Cow::Borrowed(durations),
             };
-            ended.of(labels).add(durations);
+            if mutual.count() > 0 {
+                ended.of(labels(*status, true)).add(&mutual);
+            }
         }
     }
     let counts = ended

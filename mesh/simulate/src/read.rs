@@ -17,7 +17,7 @@ use std::{
 use prost_reflect::DescriptorPool;
 use weft_model::{
     Mesh, Problem, Problems, Source, Span,
-    dataplane::Target,
+    dataplane::{AuthzRule, Inbound, Target},
     yaml::{self, Decoder, Node, Value, nearest},
 };
 
@@ -130,9 +130,9 @@ fn suite(
     let cases = cases
         .map(|node| reader.cases(node, &shared))
         .unwrap_or_default();
-    let inbound = mesh.services.keys().filter_map(|service| {
-        let rules = weft_model::inbound(&mesh, service)?;
-        Some((service.clone(), rules))
+    let inbound = mesh.services.keys().map(|service| {
+        let rules = weft_model::inbound(&mesh, service);
+        (service.clone(), rules.unwrap_or_else(outside))
     });
     Ok(Some(Suite {
         cases,
@@ -141,6 +141,18 @@ fn suite(
         inbound: inbound.collect(),
         mesh: Arc::new(mesh),
     }))
+}
+
+/// No sidecar stands before a service outside the mesh.
+fn outside() -> Inbound {
+    let rule = AuthzRule {
+        name: "outside".to_owned(),
+        ..AuthzRule::default()
+    };
+    Inbound {
+        allow_rules: vec![rule],
+        ..Inbound::default()
+    }
 }
 
 fn mesh(

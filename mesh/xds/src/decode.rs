@@ -7,7 +7,7 @@ use prost::{Message, Name};
 use prost_types::Any;
 use weft_model::dataplane::{
     CircuitBreakers, Discovery, Endpoint, HealthCheck, Inbound, LoadBalancing, MethodRule,
-    OutlierDetection, RetryThrottling, RouteRule,
+    OutlierDetection, RetryThrottling, RouteRule, TlsMode,
 };
 
 use crate::proto::envoy::{
@@ -126,7 +126,9 @@ pub struct Cluster {
     pub endpoints: Option<String>,
     /// Who knows the endpoints.
     pub discovery: Discovery,
-    /// The SPIFFE ID an endpoint must prove.
+    /// How connections are secured.
+    pub tls: TlsMode,
+    /// The SPIFFE ID an endpoint must prove. Empty where TLS is switched off.
     pub identity: String,
     /// How an endpoint is chosen. The header of a ring is left empty: routes name it.
     pub load_balancing: LoadBalancing,

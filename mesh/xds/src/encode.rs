@@ -58,6 +58,7 @@ pub(crate) const LB_METADATA: &str = "envoy.lb";
 pub(crate) const ROUTER: &str = "envoy.filters.http.router";
 pub(crate) const FAULT: &str = "envoy.filters.http.fault";
 pub(crate) const TLS_SOCKET: &str = "envoy.transport_sockets.tls";
+pub(crate) const RAW_SOCKET: &str = "envoy.transport_sockets.raw_buffer";
 
 /// The listener by which callers find `target`, named by its authority.
 pub fn listener(target: &Target) -> Any {

@@ -6,7 +6,7 @@ use prost_types::{Any, Struct, Value, value::Kind};
 use weft_model::dataplane::{
     AdaptiveConcurrency, Backend, Endpoint, Fault, FaultDelay, HeaderChanges, HeaderMatch,
     HealthCheck, HedgingPolicy, Inbound, LoadBalancing, MethodMatch, MethodRule, OutlierDetection,
-    RateLimit, RateLimitKey, RouteMatch, RouteRule, Target, TextMatch, TokenBucket,
+    RateLimit, RateLimitKey, RouteMatch, RouteRule, Target, TextMatch, TlsMode, TokenBucket,
 };
 use weft_xds::{
     decode::{self, Invalid},
@@ -15,7 +15,7 @@ use weft_xds::{
         config::{
             cluster::v3::{self as cluster_v3, Cluster},
             core::v3::{
-                Metadata,
+                Metadata, TransportSocket,
                 health_check::{HealthChecker, TcpHealthCheck},
             },
             endpoint::v3::ClusterLoadAssignment,
@@ -380,6 +380,63 @@ fn clusters_whose_connections_or_endpoints_are_unknown() {
         c.cluster_discovery_type = Some(kind);
     });
     assert_eq!(nameless, "load_assignment");
+}
+
+#[test]
+fn cleartext_is_what_somebody_asked_for_and_nothing_else_is() {
+    let tls = |change: fn(&mut Cluster)| {
+        let any = changed(encode::cluster(&target()), change);
+        decode::cluster(&any).map(|cluster| (cluster.tls, cluster.identity))
+    };
+    fn say(cluster: &mut Cluster, mode: &str) {
+        let kind = Some(Kind::StringValue(mode.to_owned()));
+        let fields = [("tlsMode".to_owned(), Value { kind })].into();
+        let facts = ("weft.mesh".to_owned(), Struct { fields });
+        let metadata = cluster.metadata.get_or_insert_default();
+        metadata.filter_metadata = [facts].into();
+    }
+    let raw = || TransportSocket {
+        name: "envoy.transport_sockets.raw_buffer".to_owned(),
+        config_type: None,
+    };
+    let cleartext = Ok((TlsMode::Disable, String::new()));
+    let said = tls(|c| {
+        c.transport_socket = None;
+        say(c, "DISABLE");
+    });
+    assert_eq!(said, cleartext);
+    let by_socket = changed::<Cluster>(encode::cluster(&target()), |c| {
+        c.transport_socket = Some(raw());
+    });
+    assert_eq!(decode::cluster(&by_socket).unwrap().tls, TlsMode::Disable);
+    let path = |found: Result<_, Invalid>| found.unwrap_err().path;
+    // Forgotten, contradicted, or misspelt.
+    assert_eq!(path(tls(|c| c.transport_socket = None)), "transport_socket");
+    assert_eq!(path(tls(|c| say(c, "DISABLE"))), "transport_socket");
+    let misspelt = tls(|c| {
+        c.transport_socket = None;
+        say(c, "disable");
+    });
+    assert_eq!(path(misspelt), "transport_socket");
+    let of_another_kind = tls(|c| {
+        c.transport_socket.as_mut().unwrap().name = "envoy.transport_sockets.alts".to_owned();
+    });
+    assert_eq!(path(of_another_kind), "transport_socket.name");
+}
+
+#[test]
+fn cleartext_goes_out_as_envoy_and_grpc_know_it() {
+    let target = Target {
+        tls: TlsMode::Disable,
+        identity: String::new(),
+        ..target()
+    };
+    let cluster = Cluster::decode(encode::cluster(&target).value.as_slice()).unwrap();
+    assert_eq!(cluster.transport_socket, None);
+    assert_eq!(
+        decode::cluster(&encode::cluster(&target)).unwrap().tls,
+        target.tls
+    );
 }
 
 #[test]

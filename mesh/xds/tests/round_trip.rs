@@ -14,7 +14,7 @@ use weft_model::dataplane::{
     Endpoint, FailurePercentage, Fault, FaultAbort, FaultDelay, HeaderChanges, HeaderMatch,
     HealthCheck, HealthStatus, HedgingPolicy, Inbound, LoadBalancing, Locality, MethodMatch,
     MethodRule, Mirror, OutlierDetection, RateLimit, RateLimitKey, RetryBudget, RetryPolicy,
-    RetryThrottling, RouteMatch, RouteRule, SuccessRate, Target, TextMatch, TokenBucket,
+    RetryThrottling, RouteMatch, RouteRule, SuccessRate, Target, TextMatch, TlsMode, TokenBucket,
 };
 use weft_xds::{
     decode::{self, Listener},
@@ -343,10 +343,15 @@ prop_compose! {
         panic_threshold_percent in 0..=100_u32,
         subsets in btree_map("[a-z]{1,3}", labels(), 0..3),
         discovery in discovery(),
+        tls in prop_oneof![Just(TlsMode::Mutual), Just(TlsMode::Disable)],
     ) -> Target {
         Target {
             authority: format!("{service}:{port}"),
-            identity: format!("spiffe://td.local/ns/shop/sa/{service}"),
+            identity: match tls {
+                TlsMode::Mutual => format!("spiffe://td.local/ns/shop/sa/{service}"),
+                TlsMode::Disable => String::new(),
+            },
+            tls,
             service,
             methods,
             routes,
@@ -490,6 +495,7 @@ proptest! {
         let again = Target {
             authority: target.authority.clone(),
             service: routes.service,
+            tls: cluster.tls,
             identity: cluster.identity,
             methods: routes.methods,
             routes: routes.rules,

@@ -20,7 +20,7 @@ async fn a_replica_that_says_it_does_not_serve_gets_no_calls_until_it_does() {
     let mut shop = target(AUTHORITY, &[&sick, &well]);
     shop.health_check = Some(HealthCheck {
         service_name: "shop".to_owned(),
-        interval: Duration::from_millis(20),
+        interval: Duration::from_millis(100),
         timeout: Duration::from_secs(1),
         unhealthy_threshold: 2,
         healthy_threshold: 1,

@@ -96,6 +96,16 @@ pub enum Discovery {
     Dns(DnsName),
 }
 
+/// How connections to the endpoints of a target are secured. Istio's words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsMode {
+    /// Both ends prove who they are.
+    #[default]
+    Mutual,
+    /// Cleartext, and nobody proves anything: the service is outside the mesh, and the mesh file says so.
+    Disable,
+}
+
 /// A name with a port, and how often it is resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DnsName {

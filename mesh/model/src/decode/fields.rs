@@ -33,7 +33,13 @@ impl<'n> Fields<'n> {
 
     /// Whether a key is there.
     pub fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|(name, _)| name.value == key)
+        self.place(key).is_some()
+    }
+
+    /// Where a key is.
+    pub fn place(&self, key: &str) -> Option<Span> {
+        let mut names = self.entries.iter().map(|(name, _)| name);
+        names.find(|name| name.value == key).map(|name| name.span)
     }
 
     /// A count that has a default. A value that could not be read is a problem by now.

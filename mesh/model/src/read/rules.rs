@@ -53,8 +53,10 @@ fn check_principal(decoder: &mut Decoder, mesh: &Mesh, principal: &Spanned<Strin
         return;
     }
     let accounts = || {
-        let accounts = mesh.services.values().map(|s| s.service_account.as_str());
-        accounts.chain([EDGE_ACCOUNT])
+        let services = mesh.services.values();
+        let ours = services.filter(|service| !service.is_outside());
+        ours.map(|service| service.service_account.as_str())
+            .chain([EDGE_ACCOUNT])
     };
     let prefix = mesh.identity("");
     let unknown = |message: String| Problem::new("unknown-principal", principal.span, message);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{authz, behaviour, endpoints, label, limits, resilience};
+use super::{authz, behaviour, endpoints, label, limits, outside, resilience};
 use crate::{
     decode::Decoder,
     mesh::{CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Program, Run, Service},
@@ -28,6 +28,7 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
         return None;
     }
     fields.span = name.span;
+    let tls = outside::tls(decoder, &mut fields);
     let port = fields
         .require(decoder, "port")
         .and_then(|node| decoder.integer(node, "`port`", 1..=65_535));
@@ -92,6 +93,7 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
             .map(|node| endpoints::locality(decoder, node))
             .unwrap_or_default(),
         endpoints: endpoints::source(decoder, &mut fields, is_run),
+        tls,
         criticality: fields
             .take("criticality")
             .and_then(|node| limits::criticality(decoder, node))

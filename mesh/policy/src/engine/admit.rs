@@ -106,6 +106,7 @@ impl Engine {
             rule: Arc::clone(&call.record.rule),
             route: call.record.route.clone(),
             subset: destination.subset,
+            is_cleartext: self.is_cleartext(id),
             ..DecisionRecord::default()
         };
         let deadline = call.deadline.at_most(now, None);
@@ -155,6 +156,7 @@ impl Engine {
             route: None,
             backend: destination.authority.clone(),
             subset: destination.subset.clone(),
+            is_cleartext: self.is_cleartext(destination.backend),
             endpoint: None,
             attempts: 0,
             hedges: 0,
@@ -163,6 +165,11 @@ impl Engine {
             retry_stop: None,
             reason: Reason::Answered,
         }
+    }
+
+    fn is_cleartext(&self, backend: Id) -> bool {
+        let cluster = self.clusters.get(backend);
+        cluster.is_some_and(|cluster| cluster.identity.is_none())
     }
 
     fn destination(

@@ -97,9 +97,12 @@ impl Engine {
         call.record.hedges += u32::from(is_hedge);
         call.record.endpoint = Some(Arc::clone(&endpoint));
         call.under_way.push((member, now));
-        let (mut identity, mut target) = (Arc::default(), Arc::clone(&call.record.target));
+        // Nobody can prove to be nobody: a target that is gone is not called in cleartext.
+        let mut identity = Some(Arc::default());
+        let mut target = Arc::clone(&call.record.target);
         if let Some(cluster) = self.clusters.get_mut(call.backend) {
-            identity = Arc::clone(&cluster.identity);
+            identity.clone_from(&cluster.identity);
+            call.record.is_cleartext = identity.is_none();
             target = Arc::clone(&cluster.authority);
             if let Some(member) = cluster.member(member) {
                 member.load.started();

@@ -30,7 +30,7 @@ impl Engine {
                 member.probe.began(settings, now);
                 probes.push(Probe {
                     endpoint: Arc::clone(&member.endpoint),
-                    identity: Arc::clone(&cluster.identity),
+                    identity: cluster.identity.clone(),
                     target: Arc::clone(&cluster.authority),
                     service_name: settings.service_name.as_str().into(),
                     timeout: settings.timeout,

@@ -14,8 +14,10 @@ use crate::{
 pub struct ClusterStatus {
     /// The name callers dial, `payments:7070`.
     pub authority: String,
-    /// The SPIFFE ID its endpoints must prove.
-    pub identity: String,
+    /// The SPIFFE ID its endpoints must prove. `None`: TLS is switched off.
+    pub identity: Option<String>,
+    /// `mutual_tls` or `none`.
+    pub connection_security_policy: &'static str,
     /// Connections to its endpoints, as circuit breakers count.
     pub connections: u32,
     /// Calls that wait for a connection.
@@ -78,7 +80,11 @@ fn describe(cluster: &Cluster, now: Instant) -> ClusterStatus {
     let breakers = &cluster.breakers;
     ClusterStatus {
         authority: cluster.authority.to_string(),
-        identity: cluster.identity.to_string(),
+        identity: cluster.identity.as_deref().map(str::to_owned),
+        connection_security_policy: match cluster.identity {
+            Some(_) => "mutual_tls",
+            None => "none",
+        },
         connections: breakers.count(Kind::Connections),
         pending: breakers.count(Kind::Pending),
         requests: breakers.count(Kind::Requests),

@@ -114,8 +114,8 @@ impl Core {
         };
         // Only now: during a delay the endpoint may have gone, and its pool with it.
         if let Some(picked) = &attempt.picked {
-            let (address, identity) = (picked.endpoint.address, &picked.identity);
-            attempt.pool = self.pools.find(address, Some(identity));
+            let (address, identity) = (picked.endpoint.address, picked.identity.as_ref());
+            attempt.pool = self.pools.find(address, identity);
         }
         self.find_link(current, key, index);
     }

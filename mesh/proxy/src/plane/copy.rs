@@ -6,6 +6,7 @@ use super::{
     arena::Key,
     core::{Core, Timer},
     exchange::{Exchange, Policy},
+    head,
     link::Side,
     links::Current,
 };
@@ -64,6 +65,7 @@ impl Core {
         copy.side = Side::Outbound;
         copy.down = Key::NONE;
         copy.head = head;
+        head::set_scheme(&mut copy.head, call.record.is_cleartext);
         copy.body.push(&body);
         (copy.started, copy.request_ended) = (now, true);
         copy.row = self

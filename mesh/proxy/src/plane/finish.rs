@@ -84,6 +84,13 @@ impl Exchange {
     }
 }
 
+impl Exchange {
+    /// Whether TLS is switched off for where the call goes.
+    fn leaves_mesh(&self) -> bool {
+        matches!(&self.policy, Policy::Outbound(call) if call.record.is_cleartext)
+    }
+}
+
 impl Core {
     /// Answers a call in the mesh's name: trailers-only, or trailers where the answer has begun.
     pub(crate) fn fail(&mut self, current: &mut Current<'_>, key: Key<Exchange>, failure: Failure) {
@@ -179,7 +186,9 @@ impl Core {
         }
         let took = self.now.saturating_duration_since(exchange.started);
         if !matches!(exchange.policy, Policy::Probe(_)) {
-            self.stats.ended(exchange.row, end.status, took);
+            let is_cleartext = exchange.leaves_mesh();
+            self.stats
+                .ended(exchange.row, end.status, took, is_cleartext);
         }
         if let Some(mut span) = exchange.span.take() {
             let record = exchange.record();

@@ -59,6 +59,16 @@ pub(crate) fn clean_request(block: &mut HeaderBlock) {
     block.set(Name::Te, b"trailers");
 }
 
+/// How the request is carried. What leaves the mesh tells nobody there for whom it is, and how much it
+/// matters.
+pub(crate) fn set_scheme(block: &mut HeaderBlock, is_cleartext: bool) {
+    if is_cleartext {
+        block.remove(Name::XWeftSubject);
+        block.remove(Name::XWeftCriticality);
+    }
+    block.set(Name::Scheme, if is_cleartext { b"http" } else { b"https" });
+}
+
 /// What an answer must not carry to the hop before.
 pub(crate) fn clean_response(block: &mut HeaderBlock) {
     for name in [

@@ -100,7 +100,8 @@ impl Core {
                 Connection::server(&settings, &keepalive(20, 10, true), now)
             }
             // It is open when the peer's SETTINGS have come. A workload gets no PING: gRPC servers take those
-            // that come more often than every 5 minutes for an attack, and it is next to us.
+            // that come more often than every 5 minutes for an attack, and it is next to us. Nor does a server
+            // outside the mesh.
             Kind::Upstream { pool, .. } => match self.pools.identity(pool) {
                 None => Connection::client(&settings, &Limits::default(), now),
                 Some(_) => Connection::client(&settings, &keepalive(5, 3, true), now),

@@ -290,7 +290,7 @@ impl Core {
             let Some(pool) = self.pools.all.get_mut(key) else {
                 continue;
             };
-            pool.is_forgotten = pool.key.identity.is_some() && !wanted.contains(&pool.key);
+            pool.is_forgotten = !wanted.contains(&pool.key);
             if pool.is_forgotten {
                 for link in pool.links.clone() {
                     self.leave(link);

@@ -18,7 +18,8 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PoolKey {
     pub(crate) address: SocketAddr,
-    /// The SPIFFE ID the peer must prove. `None`: cleartext, for the workload beside us.
+    /// The SPIFFE ID the peer must prove. `None`: cleartext, for the workload beside us and for targets
+    /// whose TLS is switched off.
     pub(crate) identity: Option<Arc<str>>,
 }
 
@@ -65,7 +66,7 @@ impl Pools {
         self.all.get(pool)
     }
 
-    /// Whom the peer must prove to be. `None`: the workload beside us, which proves nothing.
+    /// Whom the peer must prove to be. `None`: it proves nothing.
     pub(crate) fn identity(&self, pool: Key<Pool>) -> Option<&Arc<str>> {
         self.get(pool)?.key.identity.as_ref()
     }

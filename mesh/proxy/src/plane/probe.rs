@@ -8,6 +8,7 @@ use super::{
     core::{Core, Timer},
     exchange::{Attempt, Exchange, Place, Policy},
     finish::End,
+    head,
     link::Side,
     links::Current,
     wheel::TimerKey,
@@ -50,12 +51,13 @@ impl Core {
         let now = self.now;
         let pool = self
             .pools
-            .find(probe.endpoint.address, Some(&probe.identity));
+            .find(probe.endpoint.address, probe.identity.as_ref());
         let (key, exchange) = self.exchanges.take(|| Exchange::fresh(now));
         exchange.side = Side::Outbound;
         exchange.down = Key::NONE;
         (exchange.started, exchange.request_ended) = (now, true);
         write_head(&mut exchange.head, &probe.target);
+        head::set_scheme(&mut exchange.head, probe.identity.is_none());
         exchange.body.push(&message(&probe.service_name));
         exchange.deadline = self.wheel.set(now + probe.timeout, Timer::Deadline(key));
         exchange.policy = Policy::Probe(Box::new(probe));
@@ -91,7 +93,6 @@ impl Core {
 
 fn write_head(head: &mut HeaderBlock, authority: &str) {
     head.push(Name::Method, b"POST");
-    head.push(Name::Scheme, b"https");
     head.push(Name::Authority, authority.as_bytes());
     head.push(Name::Path, b"/grpc.health.v1.Health/Check");
     head.push(Name::Te, b"trailers");

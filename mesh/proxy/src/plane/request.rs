@@ -103,7 +103,7 @@ impl Core {
                 exchange.row = self.stats.row(Side::Outbound, path, &call.record.target);
                 self.stats.started(exchange.row);
                 head::clean_request(&mut exchange.head);
-                exchange.head.set(Name::Scheme, b"https");
+                head::set_scheme(&mut exchange.head, call.record.is_cleartext);
                 head::change(&mut exchange.head, &call.request_headers);
                 if let Some(at) = call.deadline.instant() {
                     exchange.deadline = self.wheel.set(at, Timer::Deadline(key));

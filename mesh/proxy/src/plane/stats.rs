@@ -47,6 +47,17 @@ impl Durations {
         self.seconds += other.seconds;
     }
 
+    /// What is left without some that were counted here.
+    pub(crate) fn without(&self, some: &Self) -> Self {
+        let mut left = self.clone();
+        for (own, others) in left.buckets.iter_mut().zip(some.buckets) {
+            *own -= others;
+        }
+        // The difference of two sums of the same numbers may be a hair below zero.
+        left.seconds = (self.seconds - some.seconds).max(0.0);
+        left
+    }
+
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
@@ -89,6 +100,8 @@ pub(crate) struct Counts {
     pub(crate) labels: Labels,
     pub(crate) started: u64,
     pub(crate) calls: ByStatus,
+    /// Those of `calls` that went out in cleartext.
+    pub(crate) cleartext: ByStatus,
     pub(crate) attempts_started: u64,
     pub(crate) attempts: ByStatus,
     pub(crate) retries: u64,
@@ -104,6 +117,7 @@ impl Counts {
             labels,
             started: 0,
             calls: Vec::new(),
+            cleartext: Vec::new(),
             attempts_started: 0,
             attempts: Vec::new(),
             retries: 0,
@@ -189,8 +203,14 @@ impl Stats {
         self.with(row, |counts| counts.started += 1);
     }
 
-    pub(crate) fn ended(&mut self, row: Row, status: i32, took: Duration) {
-        self.with(row, |counts| observe(&mut counts.calls, status, took));
+    /// A call is over. `is_cleartext`: it left in cleartext, for a target outside the mesh.
+    pub(crate) fn ended(&mut self, row: Row, status: i32, took: Duration, is_cleartext: bool) {
+        self.with(row, |counts| {
+            observe(&mut counts.calls, status, took);
+            if is_cleartext {
+                observe(&mut counts.cleartext, status, took);
+            }
+        });
     }
 
     pub(crate) fn attempt_started(&mut self, row: Row) {

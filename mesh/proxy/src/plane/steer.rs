@@ -56,16 +56,20 @@ impl Core {
     /// Lets connections to endpoints go that no target has any more.
     fn forget_pools(&mut self) {
         let clusters = self.engine.clusters(self.now);
-        let wanted: HashSet<PoolKey> = clusters
+        let mut wanted: HashSet<PoolKey> = clusters
             .iter()
             .flat_map(|cluster| {
-                let identity: Arc<str> = cluster.identity.as_str().into();
+                let identity: Option<Arc<str>> = cluster.identity.as_deref().map(Into::into);
                 cluster.endpoints.iter().map(move |endpoint| PoolKey {
                     address: endpoint.address,
-                    identity: Some(Arc::clone(&identity)),
+                    identity: identity.clone(),
                 })
             })
             .collect();
+        wanted.insert(PoolKey {
+            address: self.app,
+            identity: None,
+        });
         self.keep_pools(&wanted);
     }
 

@@ -14,6 +14,7 @@ mod identity;
 mod limits;
 mod logs;
 mod metrics;
+mod outside;
 mod overload;
 mod pages;
 mod policies;

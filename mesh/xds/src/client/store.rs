@@ -239,6 +239,7 @@ impl Store {
         Some(Target {
             authority: authority.to_owned(),
             service: routes.service.clone(),
+            tls: cluster.tls,
             identity: cluster.identity,
             retry_throttling: cluster.retry_throttling,
             outlier_detection: cluster.outlier_detection,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use prost_types::Any;
 use weft_model::dataplane::{
-    CircuitBreakers, Discovery, DnsName, HealthCheck, RetryBudget, RetryThrottling,
+    CircuitBreakers, Discovery, DnsName, HealthCheck, RetryBudget, RetryThrottling, TlsMode,
 };
 
 use super::{
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     encode::{
-        TLS_SOCKET,
-        cluster::{MAX_TOKENS, SUBSETS, TOKEN_RATIO},
+        RAW_SOCKET, TLS_SOCKET,
+        cluster::{DISABLE, MAX_TOKENS, SUBSETS, TLS_MODE, TOKEN_RATIO},
     },
     proto::envoy::{
         config::{
@@ -42,7 +42,8 @@ const REFRESH: Duration = Duration::from_secs(5);
 /// Reads a cluster.
 ///
 /// # Errors
-/// On what this data plane does not carry out, above all anything but mutual TLS to one SPIFFE ID.
+/// On what this data plane does not carry out, above all anything but mutual TLS to one SPIFFE ID or
+/// cleartext that is asked for in so many words.
 pub fn cluster(any: &Any) -> Result<Cluster, Invalid> {
     let found: wire::Cluster = unpack(any)?;
     let name = named("name", found.name.clone())?;
@@ -51,8 +52,7 @@ pub fn cluster(any: &Any) -> Result<Cluster, Invalid> {
         "transport_socket_matches",
         !found.transport_socket_matches.is_empty(),
     )?;
-    let identity =
-        identity(found.transport_socket.as_ref()).map_err(|e| e.within("transport_socket"))?;
+    let (tls, identity) = security(&found).map_err(|e| e.within("transport_socket"))?;
     let panic = found.common_lb_config.as_ref();
     let outliers = found
         .outlier_detection
@@ -61,6 +61,7 @@ pub fn cluster(any: &Any) -> Result<Cluster, Invalid> {
     Ok(Cluster {
         endpoints,
         discovery,
+        tls,
         identity,
         load_balancing: balancing::of_cluster(&found)?,
         subsets: subsets(&found)?,
@@ -211,6 +212,27 @@ fn health_check(found: &[core_v3::HealthCheck]) -> Result<Option<HealthCheck>, I
         unhealthy_threshold: check.unhealthy_threshold.unwrap_or(1).max(1),
         healthy_threshold: check.healthy_threshold.unwrap_or(1).max(1),
     }))
+}
+
+/// Cleartext only where somebody wrote that it is meant: a transport socket that was forgotten, or lost on
+/// the way, must not be taken for one that is not wanted.
+fn security(found: &wire::Cluster) -> Result<(TlsMode, String), Invalid> {
+    let socket = found.transport_socket.as_ref();
+    let is_raw = socket.is_some_and(|socket| socket.name == RAW_SOCKET);
+    let mode = Facts::of(found.metadata.as_ref()).text(TLS_MODE)?;
+    match (mode, socket) {
+        (None | Some(DISABLE), Some(_)) if is_raw => Ok((TlsMode::Disable, String::new())),
+        (Some(DISABLE), None) => Ok((TlsMode::Disable, String::new())),
+        (Some(DISABLE), Some(_)) => Err(Invalid::new("", "set although TLS is switched off")),
+        (Some(mode), _) => {
+            let reason = format!(
+                "`{TLS_MODE}` is `{}`, not `{DISABLE}`",
+                mode.escape_default()
+            );
+            Err(Invalid::new("", reason))
+        }
+        (None, socket) => Ok((TlsMode::Mutual, identity(socket)?)),
+    }
 }
 
 /// The one SPIFFE ID that the server must prove.

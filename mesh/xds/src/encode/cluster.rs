@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost_types::Any;
 use weft_model::dataplane::{
-    CircuitBreakers, Discovery, DnsName, HealthCheck, OutlierDetection, Target,
+    CircuitBreakers, Discovery, DnsName, HealthCheck, OutlierDetection, Target, TlsMode,
 };
 
 use super::{TLS_SOCKET, ads, balancing, duration, endpoints::host, facts, tls};
@@ -37,6 +37,8 @@ use crate::{
 pub(crate) const MAX_TOKENS: &str = "maxTokens";
 pub(crate) const TOKEN_RATIO: &str = "tokenRatioPermille";
 pub(crate) const SUBSETS: &str = "subsets";
+pub(crate) const TLS_MODE: &str = "tlsMode";
+pub(crate) const DISABLE: &str = "DISABLE";
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -61,12 +63,7 @@ pub fn cluster(target: &Target) -> Any {
             ..Default::default()
         }),
         typed_extension_protocol_options: [(HTTP_OPTIONS.to_owned(), any(&http2))].into(),
-        transport_socket: Some(TransportSocket {
-            name: TLS_SOCKET.to_owned(),
-            config_type: Some(transport_socket::ConfigType::TypedConfig(any(
-                &tls::upstream(&target.identity),
-            ))),
-        }),
+        transport_socket: transport_socket(target),
         outlier_detection: target.outlier_detection.as_ref().map(outlier_detection),
         circuit_breakers: Some(circuit_breakers(&target.circuit_breakers)),
         health_checks: target.health_check.iter().map(health_check).collect(),
@@ -75,6 +72,19 @@ pub fn cluster(target: &Target) -> Any {
     };
     discover(&mut cluster, target);
     any(&cluster)
+}
+
+/// None at all is cleartext to Envoy and to gRPC, which knows no `raw_buffer`. That it is meant so is
+/// said by [`cluster_facts`].
+fn transport_socket(target: &Target) -> Option<TransportSocket> {
+    let config = match target.tls {
+        TlsMode::Mutual => any(&tls::upstream(&target.identity)),
+        TlsMode::Disable => return None,
+    };
+    Some(TransportSocket {
+        name: TLS_SOCKET.to_owned(),
+        config_type: Some(transport_socket::ConfigType::TypedConfig(config)),
+    })
 }
 
 #[expect(
@@ -117,6 +127,9 @@ fn cluster_facts(target: &Target) -> Vec<(&'static str, prost_types::Value)> {
     if let Some(throttling) = &target.retry_throttling {
         found.push((MAX_TOKENS, facts::number(throttling.max_tokens)));
         found.push((TOKEN_RATIO, facts::number(throttling.token_ratio_permille)));
+    }
+    if target.tls == TlsMode::Disable {
+        found.push((TLS_MODE, facts::text(DISABLE)));
     }
     if !target.subsets.is_empty() {
         let subsets = target.subsets.iter();
