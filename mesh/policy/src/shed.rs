@@ -39,6 +39,8 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// With fewer answers than this a window goes on, up to [`LONGEST_WINDOW`].
 const ENOUGH: u32 = 10;
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
+/// Windows in a row that show more than a burst.
+const LASTING: u32 = 5;
 /// Where the limit begins: Netflix's default.
 const INITIAL: f64 = 20.0;
 
@@ -50,6 +52,8 @@ pub(crate) struct Shedder {
     window: Window,
     paces: Paces,
     probes: Probes,
+    /// Windows in a row whose answers were faster than usual though many calls were under way.
+    fast: u32,
     /// Of the calls of late, how many were shed.
     shed_share: f64,
 }
@@ -87,6 +91,7 @@ impl Shedder {
             window: Window::new(now),
             paces: Paces::default(),
             probes: Probes::default(),
+            fast: 0,
             shed_share: 0.0,
         };
         shedder.set_limit(INITIAL);
@@ -164,13 +169,11 @@ impl Shedder {
 
     /// Ends the window where it is over, and sets the limit anew.
     fn look(&mut self, now: Instant) {
-        let is_probing = self.probes.limit().is_some();
         let answers = self.window.answers;
         let age = now.saturating_duration_since(self.window.began);
-        let is_over = match is_probing {
-            true => probe::is_step_over(answers, age),
-            false => age >= WINDOW && (answers >= ENOUGH || age >= LONGEST_WINDOW),
-        };
+        let is_step_over = self.probes.is_step_over(answers, age);
+        let is_over = age >= WINDOW && (answers >= ENOUGH || age >= LONGEST_WINDOW);
+        let is_over = is_step_over.unwrap_or(is_over);
         if !is_over {
             return;
         }
@@ -181,7 +184,7 @@ impl Shedder {
             self.shed_share += 0.3 * (share - self.shed_share);
         }
         let slowness = (answers >= ENOUGH).then(|| window.slowness / f64::from(answers));
-        if is_probing {
+        if is_step_over.is_some() {
             let least = self.settings.min_concurrency.max(1);
             match self.probes.step_ended(slowness, least, self.limit, now) {
                 Next::Step | Next::Abandoned => self.paces.forget_window(),
@@ -191,11 +194,14 @@ impl Shedder {
             return;
         }
         let is_in_use = window.most_in_flight * 2 >= self.limit();
+        let slowness = slowness.filter(|_| is_in_use);
+        let is_fast = slowness.is_some_and(|slowness| slowness < probe::FASTER);
+        self.fast = if is_fast { self.fast + 1 } else { 0 };
         self.paces.window_ended(match is_in_use {
-            true => Trust::Downwards,
+            true if self.fast >= LASTING => Trust::Full,
+            true => Trust::None,
             false => Trust::Some,
         });
-        let slowness = slowness.filter(|_| is_in_use);
         let is_pressed = |slowness| window.shed > 0 || slowness > TOLERANCE;
         let is_pressed = slowness.is_some_and(is_pressed);
         self.probes.saw(is_pressed, window.most_in_flight);

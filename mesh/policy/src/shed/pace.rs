@@ -23,15 +23,17 @@ struct Pace {
     count: u32,
 }
 
-/// How far the latencies of a window are believed.
+/// How far the latencies of a window are believed of methods of which something is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trust {
     /// They were measured without a queue: the more there are the further they are believed.
     Full,
+    /// They may still have queued: they are believed as far as they are lower.
+    Downwards,
     /// There was room: what changed is the method.
     Some,
-    /// Many calls were under way: only what is faster than usual is believed.
-    Downwards,
+    /// Many calls were under way.
+    None,
 }
 
 impl Default for Paces {
@@ -75,11 +77,12 @@ impl Paces {
             pace.usual = Some(match pace.usual {
                 None => mean,
                 Some(usual) => {
+                    let count = f64::from(pace.count);
                     let step = match trust {
-                        Trust::Full => f64::from(pace.count) / (f64::from(pace.count) + 3.0),
-                        _ if mean < usual => 0.3,
+                        Trust::Downwards if mean > usual => 0.0,
+                        Trust::Full | Trust::Downwards => count / (count + 3.0),
                         Trust::Some => 0.1,
-                        Trust::Downwards => 0.0,
+                        Trust::None => 0.0,
                     };
                     usual + step * (mean - usual)
                 }
@@ -114,17 +117,23 @@ mod tests {
     }
 
     #[test]
-    fn under_load_only_faster_answers_change_what_is_usual() {
+    fn what_was_measured_without_a_queue_is_believed_most() {
         let mut paces = Paces::default();
-        window(&mut paces, 1.0, Trust::Some);
+        window(&mut paces, 1.0, Trust::None);
+        assert_eq!(paces.usual(), Some(1.0), "something is better than nothing");
+        window(&mut paces, 5.0, Trust::None);
         window(&mut paces, 5.0, Trust::Downwards);
         assert_eq!(paces.usual(), Some(1.0));
         window(&mut paces, 2.0, Trust::Some);
         assert_eq!(paces.usual(), Some(1.1));
         window(&mut paces, 0.1, Trust::Downwards);
-        assert!(paces.usual() < Some(0.85));
-        let method = paces.method("/a.B/C");
-        assert!(paces.observe(method, 8.0) > 9.0);
+        assert!(paces.usual() < Some(0.86));
+        for _ in 0..20 {
+            let method = paces.method("/a.B/C");
+            assert!(paces.observe(method, 8.0) > 9.0);
+        }
+        paces.window_ended(Trust::Full);
+        assert!(paces.usual() > Some(7.0));
     }
 
     #[test]

@@ -7,23 +7,21 @@
 //!
 //! A probe begins only under pressure, that is when calls are shed or slow for some windows and the limit
 //! is in use: at once when nothing was ever learned, after a pause otherwise, and sooner if the limit has
-//! fallen to half, which a workload that became slower for good looks like. Pauses are as long as twenty probes,
-//! so that slow workloads do not spend their time on them, and of random length, so that replicas do not
-//! hold back together.
+//! fallen to half, which a workload that became slower for good looks like. Pauses double while probes find
+//! what was known; they are as long as twenty probes, so that slow workloads do not spend their time on
+//! them, and of random length, so that replicas do not hold back together.
 
 use std::time::{Duration, Instant};
 
 use rand::{Rng as _, RngCore};
 
-use super::{ENOUGH, LONGEST_WINDOW};
+use super::{ENOUGH, LASTING, LONGEST_WINDOW};
 
 /// Answers become faster if they take less than this part of the time they took.
-const FASTER: f64 = 0.75;
-/// Windows in a row that show more than a burst.
-const PRESSED: u32 = 5;
+pub(super) const FASTER: f64 = 0.8;
 /// A step without enough answers ends after this.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
-/// Between probes.
+/// Between probes. A pause is twice as long as the last one if the pace was known.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -51,6 +49,8 @@ struct Step {
 /// What is left of a probe.
 #[derive(Debug)]
 struct Last {
+    /// Until the next.
+    pause: Duration,
     next_at: Instant,
     /// The limit on calls under way at its end.
     limit: f64,
@@ -69,16 +69,20 @@ pub(super) enum Next {
     Abandoned,
 }
 
-/// Whether a step that has lasted for `age` has shown what it can.
-pub(super) fn is_step_over(answers: u32, age: Duration) -> bool {
-    let is_enough = answers >= 2 * ENOUGH || (answers >= ENOUGH && age >= LONGEST_WINDOW);
-    is_enough || age >= LONGEST_STEP
-}
-
 impl Probes {
     /// How many calls may be under way, while a probe is.
     pub(super) fn limit(&self) -> Option<u32> {
         self.step.as_ref().map(|step| step.limit)
+    }
+
+    /// Whether the step that has lasted for `age` has shown what it can. `None`: there is none.
+    ///
+    /// The first answers are those of short calls: with fewer than some times the calls under way, the
+    /// workload looks faster than it is.
+    pub(super) fn is_step_over(&self, answers: u32, age: Duration) -> Option<bool> {
+        let enough = ENOUGH.max(self.limit()?);
+        let is_enough = answers >= 2 * enough || (answers >= enough && age >= LONGEST_WINDOW);
+        Some(is_enough || age >= LONGEST_STEP)
     }
 
     /// A window showed whether calls are shed or slow, and how many were under way at most.
@@ -89,7 +93,7 @@ impl Probes {
 
     /// Begins a probe if there is reason to.
     pub(super) fn begin(&mut self, limit: f64, now: Instant, rng: &mut dyn RngCore) -> bool {
-        if self.pressed < PRESSED || self.step.is_some() {
+        if self.pressed < LASTING || self.step.is_some() {
             return false;
         }
         let is_due = |last: &Last| now >= last.next_at || limit < last.limit / 2.0;
@@ -115,7 +119,7 @@ impl Probes {
         now: Instant,
     ) -> Next {
         let (Some(step), Some(slowness)) = (&mut self.step, slowness) else {
-            self.end(limit, now);
+            self.end(false, limit, now);
             return Next::Abandoned;
         };
         let next = match slowness < FASTER * step.slowness_before {
@@ -128,19 +132,23 @@ impl Probes {
             step.limit /= 2;
             step.slowness_before = slowness;
         } else {
-            self.end(limit, now);
+            let was_known = (FASTER..1.0 / FASTER).contains(&slowness);
+            self.end(was_known, limit, now);
         }
         next
     }
 
-    fn end(&mut self, limit: f64, now: Instant) {
+    fn end(&mut self, was_known: bool, limit: f64, now: Instant) {
         let Some(step) = self.step.take() else {
             return;
         };
         self.pressed = 0;
         let took = now.saturating_duration_since(step.probe_began);
-        let pause = (20 * took).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let last = self.last.as_ref().filter(|_| was_known);
+        let wanted = last.map_or(SHORTEST_PAUSE, |last| 2 * last.pause);
+        let pause = wanted.max(20 * took).min(LONGEST_PAUSE);
         self.last = Some(Last {
+            pause,
             next_at: now + pause.mul_f64(step.spread),
             limit,
         });

@@ -171,7 +171,7 @@ fn a_start_in_the_middle_of_an_overload_finds_the_pace_whatever_the_workers() {
         let mut workload = Workload::with_workers(workers, AdaptiveConcurrency::default());
         workload.is_uneven = is_uneven;
         let capacity = workers as f64 / WORK.as_secs_f64();
-        workload.critical(3, 5.0 * capacity);
+        workload.critical(5, 5.0 * capacity);
         let useful = workload.critical(10, 5.0 * capacity).useful();
         let share = useful as f64 / 10.0 / capacity;
         assert!(share > 0.9, "{share} of what {workers} workers can");
@@ -189,7 +189,8 @@ fn a_workload_that_becomes_slower_for_good_under_overload_is_learned_and_faster_
     for workers in [1, 2, 16] {
         let mut workload = Workload::with_workers(workers, AdaptiveConcurrency::default());
         let capacity = workers as f64 / WORK.as_secs_f64();
-        workload.critical(5, 5.0 * capacity);
+        // Long enough that pauses between probes are.
+        workload.critical(60, 5.0 * capacity);
         for (slower, useful) in [(3, 3 * USEFUL), (1, USEFUL)] {
             workload.work = slower * WORK;
             workload.critical(10, 5.0 * capacity);
