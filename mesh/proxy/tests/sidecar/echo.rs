@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, future::BoxFuture, stream};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, body::Body, server::Grpc, server::NamedService};
@@ -32,6 +32,19 @@ pub struct Echo {
     pub flooded: Arc<AtomicUsize>,
     failures: Arc<AtomicUsize>,
     hangs: Arc<AtomicUsize>,
+    workers: Arc<Workers>,
+}
+
+/// How many calls of `work` are worked on at once, each for [`WORK`]; the others wait.
+pub const WORKERS: usize = 8;
+pub const WORK: Duration = Duration::from_millis(80);
+
+struct Workers(Semaphore);
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self(Semaphore::new(WORKERS))
+    }
 }
 
 /// How long one message of a flood is.
@@ -123,6 +136,11 @@ impl Echo {
             }
             "slow" => {
                 tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok(Response::new(text))
+            }
+            "work" => {
+                let _worker = self.workers.0.acquire().await.unwrap();
+                tokio::time::sleep(WORK).await;
                 Ok(Response::new(text))
             }
             name if name.starts_with("header ") => Ok(Response::new(header(&name[7..]))),

@@ -22,5 +22,6 @@ mod probes;
 mod quiet;
 mod registration;
 mod retries;
+mod shedding;
 mod support;
 mod wire;
