@@ -15,8 +15,8 @@ function connect(address, options = {}) {
     'grpc.default_authority': authority,
     'grpc.enable_http_proxy': 0,
     'grpc.enable_retries': 0,
-    'grpc.max_receive_message_length': 8 * MEBIBYTE,
-    'grpc.max_send_message_length': 8 * MEBIBYTE,
+    'grpc.max_receive_message_length': 32 * MEBIBYTE,
+    'grpc.max_send_message_length': 32 * MEBIBYTE,
     ...options,
   });
 }
@@ -118,6 +118,21 @@ async function bidiStream() {
   });
   all(ended);
   return { replies: answered.length, ordered: answered.every((number, at) => number === at) };
+}
+
+/** The caller stops first and is answered on; the server stops first. */
+async function halfCloses() {
+  const after = all(await call.converse([{ act: 'after', number: 50 }])).map((reply) => reply.requests);
+  let waiting = false;
+  const { replies, status } = await run(() => {
+    const call = peer.converse(new grpc.Metadata(), within(TIMEOUT));
+    call.write({ payload: Buffer.from('x') });
+    call.write({ act: 'finish' });
+    waiting = !call.writableEnded;
+    return call;
+  });
+  const expected = [1, ...Array(50).keys()];
+  return { after: JSON.stringify(after) === JSON.stringify(expected), replies: replies.length, code: grpc.status[status.code], waiting };
 }
 
 /** More calls at once than a connection has streams. */
@@ -245,7 +260,7 @@ async function cancellation() {
 }
 
 async function largeMessage() {
-  const payload = Buffer.concat(repeat(64, PIECE));
+  const payload = Buffer.concat(repeat(256, PIECE));
   const reply = only(await call.unary({ payload }));
   return { intact: payload.equals(reply.payload), bytes: payload.length };
 }
@@ -260,7 +275,7 @@ async function largeStreams() {
 }
 
 const cases = {
-  unary, clientStream, serverStream, bidiStream, parallel, metadata, errors, codes, unknownMethod,
+  unary, clientStream, serverStream, bidiStream, halfCloses, parallel, metadata, errors, codes, unknownMethod,
   compression, deadline, cancellation, largeMessage, largeStreams,
 };
 const seen = {};

@@ -6,6 +6,7 @@ and counts; AUTHORITY is whom to call; DETAILS is a google.rpc.Status in hexadec
 
 import json
 import sys
+import threading
 import time
 import traceback
 
@@ -26,8 +27,8 @@ def connect(address: str) -> grpc.Channel:
         ("grpc.default_authority", AUTHORITY),
         ("grpc.enable_http_proxy", 0),
         ("grpc.enable_retries", 0),
-        ("grpc.max_receive_message_length", 8 * MEBIBYTE),
-        ("grpc.max_send_message_length", 8 * MEBIBYTE),
+        ("grpc.max_receive_message_length", 32 * MEBIBYTE),
+        ("grpc.max_send_message_length", 32 * MEBIBYTE),
     ]
     return grpc.insecure_channel(address, options=options)
 
@@ -66,6 +67,23 @@ def bidi_stream() -> dict:
     for reply in PEER.Converse(requests(), timeout=TIMEOUT):
         answered.append(reply.payload[0])
     return {"replies": len(answered), "ordered": answered == list(range(50))}
+
+
+def half_closes() -> dict:
+    """The caller stops first and is answered on; the server stops first."""
+    after = [reply.requests for reply in PEER.Converse(iter([Request(act="after", number=50)]), timeout=TIMEOUT)]
+    over = threading.Event()
+
+    def unfinished():
+        yield Request(payload=b"x")
+        yield Request(act="finish")
+        over.wait(TIMEOUT)
+
+    call = PEER.Converse(unfinished(), timeout=TIMEOUT)
+    replies = len(list(call))
+    seen = {"after": after == [1, *range(50)], "replies": replies, "code": call.code().name, "waiting": not over.is_set()}
+    over.set()
+    return seen
 
 
 def parallel() -> dict:
@@ -197,7 +215,7 @@ def cancellation() -> dict:
 
 
 def large_message() -> dict:
-    payload = PIECE * 64
+    payload = PIECE * 256
     return {"intact": PEER.Unary(Request(payload=payload), timeout=TIMEOUT).payload == payload, "bytes": len(payload)}
 
 
@@ -215,6 +233,7 @@ CASES = {
     "clientStream": client_stream,
     "serverStream": server_stream,
     "bidiStream": bidi_stream,
+    "halfCloses": half_closes,
     "parallel": parallel,
     "metadata": metadata,
     "errors": errors,

@@ -5,7 +5,7 @@ import http from 'node:http';
 import grpc from '@grpc/grpc-js';
 import { Peer, PIECE } from './peer.mjs';
 
-const LIMIT_BYTES = 8 << 20;
+const LIMIT_BYTES = 32 << 20;
 const states = new Map();
 
 /** Sends `x-echo-*` back in the headers; returns what the trailers shall have. */
@@ -96,8 +96,9 @@ async function produce(call) {
 
 function converse(call) {
   const trailing = echoMetadata(call);
-  let [number, received, failed] = [0, 0, false];
+  let [number, received, failed, after] = [0, 0, false, { number: 0 }];
   call.on('data', (request) => {
+    if (request.act === 'after') after = request;
     number += 1;
     received += request.payload.length;
     const now = number === 3 || request.act !== 'fail';
@@ -106,8 +107,12 @@ function converse(call) {
       call.pause();
       call.once('drain', () => call.resume());
     }
+    if (request.act === 'finish') call.end(trailing);
   });
-  call.on('end', () => failed || call.end(trailing));
+  call.on('end', () => {
+    for (let more = 0; more < after.number; more += 1) call.write(reply(after, call, more, received));
+    if (!failed) call.end(trailing);
+  });
 }
 
 const server = new grpc.Server({

@@ -13,7 +13,7 @@ from google.rpc import status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-LIMIT_BYTES = 8 << 20
+LIMIT_BYTES = 32 << 20
 HANG_SECONDS = 60
 PIECE = bytes(range(256)) * 256
 
@@ -51,11 +51,18 @@ class Peer(peer_pb2_grpc.PeerServicer):
     def Converse(self, requests, context):
         self.echo_metadata(context)
         received = 0
+        after = peer_pb2.Request()
         for number, request in enumerate(requests, 1):
             received += len(request.payload)
             if number == 3 or request.act != "fail":
                 self.obey(request, context)
             yield self.reply(request, context, number, received)
+            if request.act == "finish":
+                return
+            if request.act == "after":
+                after = request
+        for number in range(after.number):
+            yield self.reply(after, context, number, received)
 
     def obey(self, request, context) -> None:
         """Does what a request asks besides an answer."""

@@ -44,6 +44,12 @@ async fn each_message_of_a_conversation_passes_without_the_next() {
 }
 
 #[tokio::test]
+async fn either_side_ends_its_half_of_a_conversation_first() {
+    let expected = json!({"after": true, "replies": 2, "code": "OK", "waiting": true});
+    all_saw("halfCloses", |_| expected.clone()).await;
+}
+
+#[tokio::test]
 async fn more_calls_at_once_than_streams_succeed() {
     all_saw("parallel", |_| json!({"intact": true})).await;
 }
@@ -174,8 +180,8 @@ async fn cancellation_reaches_the_server() {
 }
 
 #[tokio::test]
-async fn a_message_of_four_mebibytes_passes_both_ways() {
-    let expected = json!({"intact": true, "bytes": 4 << 20});
+async fn a_message_of_16_mebibytes_passes_both_ways() {
+    let expected = json!({"intact": true, "bytes": 16 << 20});
     all_saw("largeMessage", |_| expected.clone()).await;
 }
 
