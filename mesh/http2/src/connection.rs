@@ -9,6 +9,7 @@ mod message;
 mod output;
 mod reader;
 mod receive;
+mod resets;
 mod send;
 mod streams;
 mod time;
@@ -19,6 +20,7 @@ use self::{
     guard::Guard,
     output::Output,
     reader::Reader,
+    resets::Resets,
     streams::{Past, Stream, Streams},
     time::Timers,
 };
@@ -85,6 +87,9 @@ pub struct Connection<T> {
     going_away: Option<u32>,
     peer_going_away: bool,
     guard: Guard,
+    resets: Resets,
+    /// SETTINGS frames of ours that the peer has not acknowledged.
+    unacknowledged: u32,
     timers: Timers,
     now: Instant,
     error: Option<ConnectionError>,
@@ -128,6 +133,8 @@ impl<T: Copy> Connection<T> {
             going_away: None,
             peer_going_away: false,
             guard: Guard::new(limits, now),
+            resets: Resets::default(),
+            unacknowledged: 0,
             timers: Timers::new(limits, now),
             now,
             error: None,
@@ -162,6 +169,7 @@ impl<T: Copy> Connection<T> {
             self.output.buffer().extend_from_slice(PREFACE);
         }
         self.output.frame(kind::SETTINGS, 0, 0, &payload);
+        self.unacknowledged += 1;
         self.give_connection_window();
     }
 
@@ -219,14 +227,12 @@ impl<T: Copy> Connection<T> {
     /// The user is done with a stream. One that has not ended is reset with CANCEL.
     pub fn release(&mut self, stream: StreamId) {
         self.reset(stream, ErrorCode::CANCEL);
-        if let Some(Stream {
-            id,
-            reset: Some(side),
-            ..
-        }) = self.streams.get(stream.0)
-        {
-            let (id, side) = (*id, *side);
-            self.streams.remove(id, Past::Reset(side));
+        let Some(found) = self.streams.get_mut(stream.0) else {
+            return;
+        };
+        found.is_released = true;
+        if let (Some(side), false) = (found.reset, found.held) {
+            self.streams.remove(stream.0, Past::Reset(side));
         }
     }
 
@@ -267,7 +273,10 @@ impl<T: Copy> Connection<T> {
             headers_sent: false,
             headers_received: false,
             head_request: false,
+            since: self.now,
             reset: None,
+            held: false,
+            is_released: false,
         }
     }
 
@@ -280,6 +289,7 @@ impl<T: Copy> Connection<T> {
         {
             self.streams.remove(id, Past::Ended);
             self.guard.stream_ended();
+            self.resets.stream_ended();
         }
     }
 

@@ -93,6 +93,8 @@ pub enum Event<'a, T> {
     },
     /// The peer's SETTINGS were applied: [`Connection::capacity_for_streams`] may have changed.
     SettingsChanged,
+    /// The peer has read resets of ours on streams that it had not answered.
+    ResetsRead,
     /// The peer answered [`Connection::ping`].
     PingAck {
         /// What was sent.

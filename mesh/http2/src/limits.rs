@@ -67,9 +67,18 @@ pub struct Keepalive {
 /// some of it back, and time does slowly, so that a long connection does not die of rare events.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Streams the peer resets before they were answered (rapid reset, CVE-2023-44487). 200: hyper
-    /// closes between 100 and 250. Each stream that ends well gives one back.
+    /// Streams the peer resets as soon as they began (rapid reset, CVE-2023-44487). 200: hyper closes
+    /// between 100 and 250. Each stream that ends well gives one back.
     pub resets: u32,
+    /// Until when a reset is of that kind, unless the stream was answered before. 40 ms: with 100 streams at
+    /// a time, whoever waits so long opens 2,500 a second, which others do who let theirs end.
+    pub rapid_reset: Duration,
+    /// Client: resets of streams without an answer that the peer may not have read; further ones wait until
+    /// it has. 8: h2 closes the connection at 21 that it reads with their requests.
+    pub unread_resets: usize,
+    /// Client: resets of streams without an answer, less streams that ended well, after which no streams are
+    /// opened. 100: with as many open, the budget of a peer like us lasts.
+    pub unanswered_resets: u32,
     /// Streams we reset because the peer broke a rule (MadeYouReset, CVE-2025-8671). 100: a tenth of
     /// hyper's.
     pub provoked_resets: u32,
@@ -110,6 +119,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             resets: 200,
+            rapid_reset: Duration::from_millis(40),
+            unread_resets: 8,
+            unanswered_resets: 100,
             provoked_resets: 100,
             refused_streams: 1_000,
             control_frames: 1_000,

@@ -114,10 +114,13 @@ impl<T: Copy> Connection<T> {
             token: stream.token,
             code: ErrorCode(number(payload)),
         };
-        let unanswered = self.role == Role::Server && !stream.headers_sent;
+        // Whoever lets a stream live for a while before it resets it opens no more of them than anybody.
+        let is_rapid = self.now < stream.since + self.limits.rapid_reset
+            && self.role == Role::Server
+            && !stream.headers_sent;
         handler.event(self, event);
         // After the event: the user stops the work even if this was one too many.
-        if unanswered {
+        if is_rapid {
             self.guard.reset(self.now)
         } else {
             Ok(())
@@ -132,8 +135,12 @@ impl<T: Copy> Connection<T> {
     ) -> Result<(), ConnectionError> {
         self.guard.control_frame(self.now)?;
         if head.has(flag::ACK) {
+            self.unacknowledged = self.unacknowledged.saturating_sub(1);
             self.timers.settings = None;
             self.early_window = 0;
+            if self.unacknowledged == 0 {
+                self.resets_read(handler);
+            }
             return Ok(());
         }
         if self.timers.preface.take().is_some() {

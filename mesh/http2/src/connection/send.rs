@@ -8,7 +8,8 @@ use crate::{
 
 impl<T: Copy> Connection<T> {
     /// Client: a new stream, or `None` if the peer's limit is reached, a GOAWAY was sent or received, the
-    /// ids are used up, or [`Limits::unread_output_bytes`](crate::Limits::unread_output_bytes) wait.
+    /// ids are used up, [`Limits::unread_output_bytes`](crate::Limits::unread_output_bytes) wait, or the
+    /// connection is [worn out](Self::is_worn_out).
     /// [`send_headers`](Self::send_headers) must follow before that of any later stream.
     pub fn open(&mut self, token: T) -> Option<StreamId> {
         if self.capacity_for_streams() == 0 {
@@ -26,6 +27,7 @@ impl<T: Copy> Connection<T> {
         let over = self.role == Role::Server
             || self.going_away.is_some()
             || self.peer_going_away
+            || self.is_worn_out()
             || self.error.is_some()
             || self.output.len() > self.limits.unread_output_bytes
             || self.next_id > StreamId::MAX.0;
@@ -138,9 +140,12 @@ impl<T: Copy> Connection<T> {
             return;
         };
         stream.reset = Some(Side::Us);
-        // A stream of ours that was never used does not exist for the peer, and may not be reset.
-        if self.role == Role::Server || stream.headers_sent {
-            self.output.reset(stream.id, code);
+        let id = stream.id;
+        match self.role {
+            // A stream of ours that was never used does not exist for the peer, and may not be reset.
+            Role::Client if !stream.headers_sent => {}
+            Role::Client if !stream.headers_received => self.withdraw(id, code),
+            Role::Client | Role::Server => self.output.reset(id, code),
         }
     }
 

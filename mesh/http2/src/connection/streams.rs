@@ -1,6 +1,6 @@
 //! The streams of a connection.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 /// How many streams that are over are remembered, so that frames still under way for them are told
 /// from wrong ones. Two of the default limit of concurrent streams, and some.
@@ -29,7 +29,13 @@ pub(super) struct Stream<T> {
     pub headers_received: bool,
     /// A request of ours with HEAD: content-length does not count.
     pub head_request: bool,
+    /// When its first header block came, on a server.
+    pub since: Instant,
     pub reset: Option<Side>,
+    /// Our reset is not sent yet.
+    pub held: bool,
+    /// The user is done with it.
+    pub is_released: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

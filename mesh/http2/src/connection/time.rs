@@ -12,7 +12,7 @@ pub(super) const KEEPALIVE: [u8; 8] = *b"weft-kal";
 pub(super) struct Timers {
     /// For preface and first SETTINGS.
     pub preface: Option<Instant>,
-    /// For the acknowledgement of our SETTINGS.
+    /// For the acknowledgement of our first SETTINGS.
     pub settings: Option<Instant>,
     /// For the end of a header block that has begun.
     pub header: Option<Instant>,

@@ -14,7 +14,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Runs a connection of ours on its end of a pipe until that is closed. `act` is told each event and
 /// then, without one, whenever bytes were written.
-async fn drive(
+pub async fn drive(
     mut connection: Connection<u32>,
     pipe: DuplexStream,
     mut act: impl FnMut(&mut Connection<u32>, Option<Event<'_, u32>>),

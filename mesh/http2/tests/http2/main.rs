@@ -7,6 +7,7 @@ mod interop;
 mod limits;
 mod messages;
 mod random;
+mod resets;
 mod rules;
 #[allow(dead_code)] // Its `main`.
 #[path = "../../examples/serve.rs"]

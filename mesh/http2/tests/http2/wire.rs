@@ -151,6 +151,7 @@ pub enum Told {
         token: Option<u32>,
     },
     PingAck([u8; 8]),
+    ResetsRead,
     HeadersTooLarge {
         stream: u32,
         end_stream: bool,
@@ -241,6 +242,7 @@ impl Notes {
                 token,
             },
             Event::SettingsChanged => return,
+            Event::ResetsRead => Told::ResetsRead,
             Event::PingAck { payload } => Told::PingAck(payload),
             Event::HeadersTooLarge {
                 stream, end_stream, ..

@@ -307,6 +307,7 @@ impl Core {
             if let Some(h2) = self.links.h2(current, link) {
                 h2.release(stream);
             }
+            self.abandon(current, key, (link, stream));
             self.close_if_done(link);
             self.pump(current, pool);
         }

@@ -1,6 +1,6 @@
 //! What the thread of the data plane owns, and the events that change it.
 
-use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use mio::Registry;
 use rand::{SeedableRng as _, rngs::StdRng};
@@ -11,7 +11,6 @@ use weft_model::dataplane::Snapshot;
 use weft_policy::{Engine, Failure, InboundEngine, Options, retry::RetryMarks};
 
 use super::{
-    abandon::Abandoned,
     arena::{Arena, Key},
     exchange::Exchange,
     link::{Ended, Link, Side, Token},
@@ -33,8 +32,6 @@ pub(crate) enum Timer {
     Hedge(Key<Exchange>),
     /// An attempt was delayed long enough, or has taken too long.
     Attempt(Key<Exchange>, u8),
-    /// The first of the abandoned streams ends.
-    Abandoned,
 }
 
 /// Everything but the sockets' readiness. One thread owns it: nothing is shared, nothing is locked.
@@ -53,8 +50,6 @@ pub(crate) struct Core {
     /// What both sides tell each other about retries of one trace.
     pub(crate) marks: RetryMarks,
     pub(crate) pools: Pools,
-    /// Streams of calls that were cancelled as soon as they began, in the order of their ends.
-    pub(crate) abandoned: VecDeque<Abandoned>,
     pub(crate) probes: Probes,
     /// Copies of requests that are under way.
     pub(crate) copies: usize,
@@ -86,7 +81,6 @@ impl Core {
             snapshot: None,
             marks: RetryMarks::default(),
             pools: Pools::default(),
-            abandoned: VecDeque::new(),
             probes: Probes::default(),
             copies: 0,
             stats: Stats::default(),
@@ -110,7 +104,6 @@ impl Core {
             Timer::Deadline(key) => self.fail(current, key, Failure::deadline_exceeded()),
             Timer::Pause(key) | Timer::Hedge(key) => self.next_attempt(current, key),
             Timer::Attempt(key, attempt) => self.attempt_timer(current, key, attempt.into()),
-            Timer::Abandoned => self.end_abandoned(current),
         }
     }
 
@@ -167,7 +160,10 @@ impl Core {
             Event::WindowsOpened => self.unblock(current, current.link),
             Event::HeadersTooLarge { stream, .. } => self.headers_too_large(current, stream),
             Event::PingAck { .. } => self.leave_for_good(current),
-            Event::GoAway { .. } | Event::Refused { .. } | Event::SettingsChanged => {}
+            Event::GoAway { .. }
+            | Event::Refused { .. }
+            | Event::SettingsChanged
+            | Event::ResetsRead => {}
         }
     }
 
@@ -215,6 +211,7 @@ impl Core {
             } => self.send_request(current, token.exchange, token.attempt.into()),
             Event::WindowsOpened => self.unblock(current, current.link),
             Event::SettingsChanged => self.upstream_opened(current),
+            Event::ResetsRead => self.resets_read(current),
             _ => {}
         }
     }

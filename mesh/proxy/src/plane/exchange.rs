@@ -147,6 +147,8 @@ pub(crate) struct Exchange {
     pub(crate) hedge: TimerKey,
     /// Waits for an endpoint or a configuration: asked again when that changes.
     pub(crate) is_held: bool,
+    /// Its caller has gone away.
+    pub(crate) is_cancelled: bool,
     /// Its stream downstream counts on for a while after its end.
     pub(crate) is_abandoned: bool,
     /// Present where spans are exported.
@@ -183,6 +185,7 @@ impl Exchange {
             pause: TimerKey::NONE,
             hedge: TimerKey::NONE,
             is_held: false,
+            is_cancelled: false,
             is_abandoned: false,
             span: None,
             started: now,
@@ -212,6 +215,7 @@ impl Exchange {
         self.pause = TimerKey::NONE;
         self.hedge = TimerKey::NONE;
         self.is_held = false;
+        self.is_cancelled = false;
         self.is_abandoned = false;
         self.span = None;
         self.idle = Duration::ZERO;

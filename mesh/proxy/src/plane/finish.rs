@@ -238,7 +238,7 @@ impl Core {
         };
         log::ended(exchange, end, took);
         let (down, stream) = (exchange.down, exchange.down_stream);
-        let (ended, is_abandoned) = (exchange.request_ended, exchange.is_abandoned);
+        let ended = exchange.request_ended;
         let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);
         for index in 0..exchange.attempts.len() {
             self.end_attempt(current, key, index);
@@ -246,6 +246,8 @@ impl Core {
         if wide > 0 {
             self.links.narrow(down, wide);
         }
+        let found = self.exchanges.get(key);
+        let is_abandoned = found.is_some_and(|exchange| exchange.is_abandoned);
         if let Some(h2) = self.links.h2(current, down) {
             if !ended {
                 // RFC 9113, section 8.1: the answer is whole, the rest of the request is not needed.

@@ -292,7 +292,9 @@ impl Core {
         let Some(h2) = &link.h2 else { return };
         let is_leaving = match link.kind {
             Kind::Downstream { .. } => link.has_left,
-            Kind::Upstream { .. } => link.leaving_since.is_some() || h2.is_peer_going_away(),
+            Kind::Upstream { .. } => {
+                link.leaving_since.is_some() || h2.is_peer_going_away() || h2.is_worn_out()
+            }
         };
         if is_leaving && h2.open_streams() == 0 {
             self.close(key, Ended::Closed);
@@ -333,7 +335,10 @@ impl Core {
             _ => {}
         }
         let is_stalled = !link.blocked.is_empty() || link.has_output();
-        if is_stalled && now >= link.last_progress + STALL_TIMEOUT {
+        let unread_since = link.abandoned.front().map(|abandoned| abandoned.since);
+        if is_stalled && now >= link.last_progress + STALL_TIMEOUT
+            || unread_since.is_some_and(|since| now >= since + STALL_TIMEOUT)
+        {
             self.stats.violation("no_progress");
             return Some(Ended::Stalled);
         }

@@ -1,6 +1,7 @@
 //! One TCP connection: socket, TLS if it has any, HTTP/2. Bytes move here and nowhere else.
 
 use std::{
+    collections::VecDeque,
     io::{self, Read as _, Write as _},
     net::SocketAddr,
     sync::Arc,
@@ -13,6 +14,7 @@ use weft_identity::Refusal;
 use weft_policy::Slot;
 
 use super::{
+    abandon::Abandoned,
     arena::Key,
     exchange::Exchange,
     life::MAX_AGE,
@@ -126,6 +128,8 @@ pub(crate) struct Link {
     pub(crate) blocked: Vec<Token>,
     /// Streams of which provably nothing was sent yet: begun since the last write.
     pub(crate) unsent: Vec<Token>,
+    /// Streams that were reset and perhaps not read, whose caller has gone away.
+    pub(crate) abandoned: VecDeque<Abandoned>,
     /// Waits for the socket to take more.
     is_full: bool,
     pub(super) is_dirty: bool,
@@ -184,6 +188,7 @@ impl Link {
             last_progress: now,
             blocked: Vec::new(),
             unsent: Vec::new(),
+            abandoned: VecDeque::new(),
             is_full: false,
             is_dirty: false,
             wide: 0,
@@ -313,6 +318,7 @@ impl Link {
         self.h2 = None;
         self.blocked = Vec::new();
         self.unsent = Vec::new();
+        self.abandoned = VecDeque::new();
         self.verdict = None;
     }
 }

@@ -3,7 +3,6 @@
 use std::{collections::HashSet, sync::Arc};
 
 use mio::{Interest, net::TcpStream};
-use weft_http2::Connection;
 use weft_identity::{Expected, SpiffeId, client_config};
 use weft_policy::Outcome;
 
@@ -307,5 +306,5 @@ fn is_leaving(current: &Current<'_>, key: Key<Link>, link: &Link) -> bool {
         true => current.h2.as_deref(),
         false => link.h2.as_deref(),
     };
-    link.leaving_since.is_some() || h2.is_some_and(Connection::is_peer_going_away)
+    link.leaving_since.is_some() || h2.is_some_and(|h2| h2.is_peer_going_away() || h2.is_worn_out())
 }

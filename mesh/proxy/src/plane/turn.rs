@@ -265,8 +265,12 @@ impl Core {
         );
         let why = ended.to_string();
         let unsent = std::mem::take(&mut link.unsent);
+        let abandoned = std::mem::take(&mut link.abandoned);
         if let Some(link) = self.links.arena.free(key) {
             link.empty();
+        }
+        for abandoned in abandoned {
+            self.let_go(&mut Current::none(), abandoned);
         }
         match kind {
             Kind::Upstream { pool, slot } => {

@@ -243,3 +243,27 @@ async fn the_end_of_a_deadline_reaches_the_workload_at_once() {
         assert!(took < PROMPT, "{took:?}, answered: {answered}");
     }
 }
+
+#[tokio::test]
+async fn callers_that_go_away_together_end_nobody_elses_call() {
+    let mesh = Mesh::new("exact.local");
+    let (_echo, server, _) = mesh.echo().await;
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    let mut client = caller.client().await;
+    let mut ticks = client.ticks("forever").await.unwrap();
+    for _ in 0..10 {
+        let mut together = Peer::caller(caller.outbound).await;
+        let streams: Vec<_> = (0..100).map(|_| together.call(&[], false)).collect();
+        for stream in streams {
+            together.reset(stream, ErrorCode::CANCEL);
+        }
+        together.flush().await;
+        // It is answered when what came before was carried out.
+        together.hears_nothing().await;
+        ticks.message().await.unwrap();
+    }
+    for _ in 0..20 {
+        ticks.message().await.unwrap();
+    }
+    assert_eq!(client.unary("hello").await.unwrap(), "hello");
+}
