@@ -14,7 +14,7 @@ use weft_identity::{Refusal, peer_id, peer_not_after};
 use super::{
     arena::Key,
     core::{Core, Events, From},
-    link::{Ended, Kind, Link, Phase, Side, Wire},
+    link::{Ended, Kind, Link, Phase, Side, Token, Wire},
     links::Current,
     tls::Progress,
     window,
@@ -97,7 +97,12 @@ impl Core {
             Kind::Downstream { .. } => {
                 link.phase = Phase::Open;
                 link.was_open = true;
-                Connection::server(&settings, &keepalive(20, 10, true), now)
+                let mut h2 = Connection::server(&settings, &keepalive(20, 10, true), now);
+                if let Some(since) = &mut link.leaving_since {
+                    *since = now;
+                    say_goodbye(&mut h2);
+                }
+                h2
             }
             // It is open when the peer's SETTINGS have come. A workload gets no PING: gRPC servers take those
             // that come more often than every 5 minutes for an attack, and it is next to us. Nor does a server
@@ -259,12 +264,10 @@ impl Core {
         link.leaving_since = Some(now);
         let is_downstream = link.is_downstream();
         match &mut link.h2 {
-            Some(h2) if is_downstream => {
-                h2.go_away(ErrorCode::NO_ERROR, b"", LastStream::All);
-                // Its answer tells that no stream is on its way any more that was begun unaware.
-                h2.ping(*b"goodbye!");
-            }
+            Some(h2) if is_downstream => say_goodbye(h2),
             Some(h2) => h2.go_away(ErrorCode::NO_ERROR, b"", LastStream::Arrived),
+            // For the caller the handshake may be over, and a call on its way: it is told once HTTP/2 begins.
+            None if is_downstream => return,
             None => return self.doomed.push((key, Ended::Closed)),
         }
         self.links.mark(key);
@@ -359,7 +362,7 @@ impl Core {
         let spread = link.max_age / 1000 * (key.index() as u32 % 100);
         match link.leaving_since {
             None if link.is_downstream() && age >= link.max_age + spread => self.leave(key),
-            Some(since) if !link.has_left && now >= since + LEAVE_TIMEOUT => {
+            Some(since) if link.h2.is_some() && !link.has_left && now >= since + LEAVE_TIMEOUT => {
                 self.leave_for_good(&mut Current {
                     link: key,
                     h2: None,
@@ -390,4 +393,11 @@ impl Core {
             _ => debug!(%peer, side = side.as_str(), error = %ended, "connection ended"),
         }
     }
+}
+
+/// The first of two GOAWAYs (RFC 9113, 6.8): no more streams, please.
+fn say_goodbye(h2: &mut Connection<Token>) {
+    h2.go_away(ErrorCode::NO_ERROR, b"", LastStream::All);
+    // Its answer tells that no stream is on its way any more that was begun unaware.
+    h2.ping(*b"goodbye!");
 }

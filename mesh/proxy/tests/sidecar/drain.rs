@@ -8,9 +8,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+use weft_identity::{Expected, client_config, server_name};
 
-use crate::support::{Mesh, eventually};
+use crate::{
+    support::{Mesh, eventually},
+    wire::{Peer, headers},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_replica_fails_no_call_of_any_method() {
@@ -69,4 +74,27 @@ async fn a_call_under_way_is_finished() {
         .expect("it drains")
         .unwrap();
     assert_eq!(echo.dropped_count(), 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_was_still_connecting_is_answered() {
+    let mesh = Mesh::new("drain.local");
+    let (_echo, server, _) = mesh.echo().await;
+    let tcp = TcpStream::connect(server.inbound).await.unwrap();
+    server.shutdown.cancel();
+    eventually("nobody else gets in", || {
+        std::net::TcpStream::connect(server.inbound).is_err()
+    })
+    .await;
+    let config = client_config(&mesh.identity("orders"), Expected::Any).unwrap();
+    let tls = TlsConnector::from(config).connect(server_name(server.inbound.ip()), tcp);
+    let mut caller = Peer::calling(tls.await.expect("the handshake goes on"));
+    // It has not read that the sidecar goes when it calls, as callers do not wait for SETTINGS.
+    let stream = caller.call(&[], true);
+    let unimplemented = headers("12", true);
+    assert_eq!(caller.next().await, (stream, unimplemented));
+    timeout(Duration::from_secs(8), server.task)
+        .await
+        .expect("it drains")
+        .unwrap();
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -46,8 +46,8 @@ pub fn trailers(status: &str) -> Seen {
 }
 
 /// One end of a connection.
-pub struct Peer {
-    tcp: TcpStream,
+pub struct Peer<S = TcpStream> {
+    io: S,
     h2: Connection<()>,
     seen: VecDeque<(StreamId, Seen)>,
 }
@@ -59,11 +59,8 @@ impl Peer {
     /// A caller at an outbound listener.
     pub async fn caller(outbound: SocketAddr) -> Self {
         let tcp = TcpStream::connect(outbound).await.unwrap();
-        let now = Instant::now();
-        Self::over(
-            tcp,
-            Connection::client(&Settings::default(), &Limits::default(), now),
-        )
+        tcp.set_nodelay(true).unwrap();
+        Self::calling(tcp)
     }
 
     /// The workload, once the sidecar has sent a call: health checks come on connections of their own.
@@ -71,6 +68,7 @@ impl Peer {
         loop {
             let accepted = timeout(PATIENCE, listener.accept()).await;
             let (tcp, _) = accepted.expect("a call comes").unwrap();
+            tcp.set_nodelay(true).unwrap();
             let h2 = Connection::server(&Settings::default(), &Limits::default(), Instant::now());
             let mut peer = Self::over(tcp, h2);
             let (stream, first) = peer.next().await;
@@ -80,11 +78,18 @@ impl Peer {
             }
         }
     }
+}
 
-    fn over(tcp: TcpStream, h2: Connection<()>) -> Self {
-        tcp.set_nodelay(true).unwrap();
+impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
+    /// A caller on a connection that is there.
+    pub fn calling(io: S) -> Self {
+        let (settings, limits) = (Settings::default(), Limits::default());
+        Self::over(io, Connection::client(&settings, &limits, Instant::now()))
+    }
+
+    fn over(io: S, h2: Connection<()>) -> Self {
         let seen = VecDeque::new();
-        Self { tcp, h2, seen }
+        Self { io, h2, seen }
     }
 
     /// Begins a call.
@@ -159,7 +164,7 @@ impl Peer {
     async fn receive(&mut self) -> bool {
         self.flush().await;
         let mut buffer = [0; 16 * 1024];
-        let n = self.tcp.read(&mut buffer).await.unwrap();
+        let n = self.io.read(&mut buffer).await.unwrap();
         assert!(n > 0, "the connection was closed");
         let (seen, mut answered) = (&mut self.seen, false);
         let mut events = |h2: &mut Connection<()>, event: Event<'_, ()>| {
@@ -173,7 +178,7 @@ impl Peer {
     }
 
     pub async fn flush(&mut self) {
-        self.tcp.write_all(self.h2.output()).await.unwrap();
+        self.io.write_all(self.h2.output()).await.unwrap();
         let written = self.h2.output().len();
         self.h2.written(written);
     }
