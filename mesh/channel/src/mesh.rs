@@ -19,7 +19,10 @@ use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use weft_identity::{EnrolmentError, Identity, InvalidCertificate};
 use weft_model::{Problems, dataplane::Snapshot};
-use weft_runtime::metrics::{Metrics, global};
+use weft_runtime::{
+    admin::Readiness,
+    metrics::{Metrics, global},
+};
 
 pub use control::ControlOptions;
 pub use file::FileOptions;
@@ -143,7 +146,8 @@ impl Mesh {
             instance: joined.instance.clone(),
             address,
         };
-        registration::keep(registration, joined.control.clone(), serving, leave).await;
+        let (control, readiness) = (joined.control.clone(), Readiness::default());
+        registration::keep(registration, control, serving, &readiness, leave).await;
     }
 
     /// Resolves if the certificate cannot be renewed any more: the process should end, so that whoever

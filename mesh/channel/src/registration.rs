@@ -12,9 +12,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 use tracing::{info, warn};
+use weft_runtime::admin::Readiness;
 
 /// A lease lasts five of these.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// After a registration that failed; doubled for each further one, up to the heartbeat.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 const DEREGISTER_ATTEMPTS: u32 = 3;
 
@@ -30,14 +33,20 @@ pub struct Registration {
 }
 
 /// Keeps the workload registered while it serves, until `leave` is cancelled; then, as whenever it
-/// stops serving, takes it out at once.
+/// stops serving, takes it out at once. Ready is who is registered, also while the control plane is away:
+/// callers keep what they were told.
 pub async fn keep(
     registration: Registration,
     control: Channel,
     mut serving: watch::Receiver<bool>,
+    readiness: &Readiness,
     leave: CancellationToken,
 ) {
-    let mut client = RegistryServiceClient::new(control);
+    let mut registry = Registry {
+        client: RegistryServiceClient::new(control),
+        registration,
+        sequence: 0,
+    };
     loop {
         tokio::select! {
             waited = serving.wait_for(|&serving| serving) => if waited.is_err() { return },
@@ -49,59 +58,84 @@ pub async fn keep(
                 () = leave.cancelled() => {}
             }
         };
-        registration.heartbeat(&mut client, stopped).await;
-        registration.deregister(&mut client).await;
+        registry.heartbeat(readiness, stopped).await;
+        readiness.set(false);
+        registry.deregister().await;
         if leave.is_cancelled() {
             return;
         }
     }
 }
 
-impl Registration {
+/// What one workload has to do with the registry.
+struct Registry {
+    client: RegistryServiceClient<Channel>,
+    registration: Registration,
+    /// Of the last call.
+    sequence: u64,
+}
+
+impl Registry {
     /// Registers again and again until `stopped`. A call under way is waited for: one that is dropped
     /// may still be carried out, after the deregistration that follows.
-    async fn heartbeat(
-        &self,
-        client: &mut RegistryServiceClient<Channel>,
-        stopped: impl Future<Output = ()>,
-    ) {
+    async fn heartbeat(&mut self, readiness: &Readiness, stopped: impl Future<Output = ()>) {
         let mut stopped = pin!(stopped);
         let mut is_registered = None;
+        let mut retry = FIRST_RETRY;
         loop {
-            let request = RegisterRequest {
-                service: self.service.clone(),
-                instance: self.instance.clone(),
-                address: self.address.to_string(),
-                ..RegisterRequest::default()
-            };
-            let result = bounded(client.register(request)).await;
+            let result = self.register().await;
+            let Registration {
+                instance, address, ..
+            } = &self.registration;
             let before = is_registered.replace(result.is_ok());
-            match result {
-                Ok(_) if before != Some(true) => {
-                    info!(instance = self.instance, address = %self.address, "registered");
-                }
+            match &result {
+                Ok(()) if before != Some(true) => info!(instance, %address, "registered"),
                 Err(status) if before != Some(false) => {
                     let (code, message) = (status.code(), status.message());
                     warn!(?code, error = message, "cannot register, trying on");
                 }
                 _ => {}
             }
+            let pause = async {
+                if result.is_ok() {
+                    readiness.set(true);
+                    retry = FIRST_RETRY;
+                    sleep(HEARTBEAT).await;
+                } else {
+                    sleep(retry).await;
+                    retry = HEARTBEAT.min(retry * 2);
+                }
+            };
             tokio::select! {
                 biased;
                 () = stopped.as_mut() => return,
-                () = sleep(HEARTBEAT) => {}
+                () = pause => {}
             }
         }
     }
 
-    async fn deregister(&self, client: &mut RegistryServiceClient<Channel>) {
+    async fn register(&mut self) -> Result<(), Status> {
+        let request = RegisterRequest {
+            service: self.registration.service.clone(),
+            instance: self.registration.instance.clone(),
+            address: self.registration.address.to_string(),
+            sequence: self.next(),
+            ..RegisterRequest::default()
+        };
+        bounded(self.client.register(request)).await?;
+        Ok(())
+    }
+
+    async fn deregister(&mut self) {
+        let instance = self.registration.instance.clone();
+        let request = DeregisterRequest {
+            service: self.registration.service.clone(),
+            instance: instance.clone(),
+            sequence: self.next(),
+        };
         for attempt in 1..=DEREGISTER_ATTEMPTS {
-            let request = DeregisterRequest {
-                service: self.service.clone(),
-                instance: self.instance.clone(),
-            };
-            match bounded(client.deregister(request)).await {
-                Ok(_) => return info!(instance = self.instance, "deregistered"),
+            match bounded(self.client.deregister(request.clone())).await {
+                Ok(_) => return info!(instance, "deregistered"),
                 Err(status) if attempt == DEREGISTER_ATTEMPTS => {
                     let message = status.message();
                     warn!(
@@ -112,6 +146,11 @@ impl Registration {
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,7 +23,7 @@ use weft_xds::resources::{NodeResources, SharedResources};
 
 use crate::{
     metrics::Metrics,
-    registry::{Refused, Registry, Workload},
+    registry::{Asked, Refused, Registry, Workload},
 };
 
 /// Changes that come together go out together.
@@ -64,12 +63,12 @@ impl Workloads {
         }
     }
 
-    pub(crate) fn register(&self, workload: Workload, from: SocketAddr) -> Result<(), Refused> {
+    pub(crate) fn register(&self, workload: Workload, asked: Asked) -> Result<(), Refused> {
         let news = workload.clone();
         let registered = self
             .registry
             .lock()
-            .register(workload, from, Instant::now())?;
+            .register(workload, asked, Instant::now())?;
         if registered {
             tracing::info!(instance = news.instance, address = %news.address, "workload registered");
             self.changed.notify_one();
@@ -77,9 +76,9 @@ impl Workloads {
         Ok(())
     }
 
-    pub(crate) fn deregister(&self, service: &str, instance: &str, from: SocketAddr) {
+    pub(crate) fn deregister(&self, service: &str, instance: &str, asked: Asked) {
         let mut registry = self.registry.lock();
-        let known = registry.deregister(service, instance, from, Instant::now());
+        let known = registry.deregister(service, instance, asked, Instant::now());
         drop(registry);
         if known {
             tracing::info!(instance, "workload deregistered");

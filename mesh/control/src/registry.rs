@@ -44,10 +44,27 @@ impl Workload {
     }
 }
 
+/// One call of a workload's process, and its place among them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// The connection it came on.
+    pub(crate) from: SocketAddr,
+    pub(crate) sequence: u64,
+}
+
+impl Asked {
+    /// Whether the same process has made `other` after this one, which has arrived late.
+    fn is_before(&self, other: &Self) -> bool {
+        self.from == other.from && self.sequence < other.sequence
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Lease {
     workload: Workload,
     ends: Instant,
+    /// What made it. `None`: the registry of the last run.
+    asked: Option<Asked>,
 }
 
 /// Why a workload is not registered.
@@ -55,8 +72,8 @@ struct Lease {
 pub(crate) enum Refused {
     #[error("the registry is full with {0} workloads")]
     Full(usize),
-    #[error("this process deregistered the workload less than a second ago")]
-    Leaving,
+    #[error("this process has deregistered the workload since it asked")]
+    Overtaken,
 }
 
 type Key = (String, String);
@@ -64,7 +81,7 @@ type Key = (String, String);
 /// A workload that has deregistered.
 #[derive(Clone, Copy, Debug)]
 struct Farewell {
-    from: SocketAddr,
+    asked: Asked,
     ends: Instant,
 }
 
@@ -84,8 +101,12 @@ impl Registry {
             .take(MAX_WORKLOADS)
             .map(|workload| {
                 let key = (workload.service.clone(), workload.instance.clone());
-                let ends = now + RESTORED_LEASE;
-                (key, Lease { workload, ends })
+                let lease = Lease {
+                    workload,
+                    ends: now + RESTORED_LEASE,
+                    asked: None,
+                };
+                (key, lease)
             })
             .collect();
         Self {
@@ -95,12 +116,12 @@ impl Registry {
         }
     }
 
-    /// Registers or prolongs. True if endpoints have changed. `from` is the connection of the process
-    /// that asks: a call of the same one that was overtaken by its farewell does not count.
+    /// Registers or prolongs. True if endpoints have changed. A call that was overtaken by the farewell of
+    /// the same process does not count.
     pub(crate) fn register(
         &mut self,
         workload: Workload,
-        from: SocketAddr,
+        asked: Asked,
         now: Instant,
     ) -> Result<bool, Refused> {
         let ends = now + LEASE;
@@ -110,13 +131,14 @@ impl Registry {
             && lease.workload == workload
         {
             lease.ends = ends;
+            lease.asked = Some(asked);
             return Ok(false);
         }
         if let Some(farewell) = self.farewells.get(&own)
-            && farewell.from == from
+            && asked.is_before(&farewell.asked)
             && now < farewell.ends
         {
-            return Err(Refused::Leaving);
+            return Err(Refused::Overtaken);
         }
         if self.leases.len() >= self.capacity && !self.leases.contains_key(&own) {
             return Err(Refused::Full(self.capacity));
@@ -126,24 +148,34 @@ impl Registry {
         let is_former =
             |key: &Key, lease: &Lease| key.0 == own.0 && lease.workload.address == address;
         self.leases.retain(|key, lease| !is_former(key, lease));
-        self.leases.insert(own, Lease { workload, ends });
+        let asked = Some(asked);
+        let lease = Lease {
+            workload,
+            ends,
+            asked,
+        };
+        self.leases.insert(own, lease);
         Ok(true)
     }
 
-    /// True if the workload was known.
+    /// True if the workload was known, and has not been registered by the same process since it asked.
     pub(crate) fn deregister(
         &mut self,
         service: &str,
         instance: &str,
-        from: SocketAddr,
+        asked: Asked,
         now: Instant,
     ) -> bool {
         let key = (service.to_owned(), instance.to_owned());
-        let known = self.leases.remove(&key).is_some();
+        let known = self.leases.get(&key).is_some_and(|lease| {
+            let since = lease.asked.as_ref();
+            !since.is_some_and(|since| asked.is_before(since))
+        });
         // Only who was there can come too late, so there are no more of these than of leases.
         if known {
+            self.leases.remove(&key);
             let ends = now + FAREWELL;
-            self.farewells.insert(key, Farewell { from, ends });
+            self.farewells.insert(key, Farewell { asked, ends });
         }
         known
     }
@@ -189,6 +221,12 @@ mod tests {
 
     const PEER: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+    const FIRST: Asked = nth(1);
+
+    const fn nth(sequence: u64) -> Asked {
+        let from = PEER;
+        Asked { from, sequence }
+    }
 
     fn workload(instance: &str, port: u16) -> Workload {
         Workload {
@@ -208,8 +246,8 @@ mod tests {
         let mut labelled = workload("orders-1", 1);
         labelled.labels = [("version".to_owned(), "v2".to_owned())].into();
         labelled.weight = 3;
-        assert_eq!(registry.register(labelled.clone(), PEER, now), Ok(true));
-        assert_eq!(registry.register(labelled.clone(), PEER, now), Ok(false));
+        assert_eq!(registry.register(labelled.clone(), FIRST, now), Ok(true));
+        assert_eq!(registry.register(labelled.clone(), FIRST, now), Ok(false));
         let endpoint = &registry.endpoints()["orders"][0];
         assert_eq!((&endpoint.labels, endpoint.weight), (&labelled.labels, 3));
     }
@@ -227,13 +265,13 @@ mod tests {
         let mut registry = Registry::restore(vec![], now);
         assert!(
             registry
-                .register(workload("orders-1", 1), PEER, now)
+                .register(workload("orders-1", 1), FIRST, now)
                 .unwrap()
         );
         let later = now + LEASE / 2;
         assert!(
             !registry
-                .register(workload("orders-1", 1), PEER, later)
+                .register(workload("orders-1", 1), FIRST, later)
                 .unwrap()
         );
         assert!(registry.expire(now + LEASE).is_empty());
@@ -246,14 +284,14 @@ mod tests {
         let now = Instant::now();
         let mut registry = Registry::restore(vec![], now);
         registry
-            .register(workload("orders-1", 1), PEER, now)
+            .register(workload("orders-1", 1), FIRST, now)
             .unwrap();
         registry
-            .register(workload("orders-2", 2), PEER, now)
+            .register(workload("orders-2", 2), FIRST, now)
             .unwrap();
         assert!(
             registry
-                .register(workload("orders-1", 2), PEER, now)
+                .register(workload("orders-1", 2), FIRST, now)
                 .unwrap()
         );
         assert_eq!(registry.workloads(), [workload("orders-1", 2)]);
@@ -264,23 +302,31 @@ mod tests {
         let now = Instant::now();
         let mut registry = Registry::restore(vec![], now);
         let orders = || workload("orders-1", 1);
-        registry.register(orders(), PEER, now).unwrap();
-        assert!(registry.deregister("orders", "orders-1", PEER, now));
-        assert_eq!(
-            registry.register(orders(), PEER, now),
-            Err(Refused::Leaving)
-        );
+        registry.register(orders(), nth(1), now).unwrap();
+        assert!(registry.deregister("orders", "orders-1", nth(3), now));
+        let overtaken = registry.register(orders(), nth(2), now);
+        assert_eq!(overtaken, Err(Refused::Overtaken));
         assert!(registry.workloads().is_empty());
 
         // The next process under this name is another, even at the same address.
-        let successor = SocketAddr::from(([127, 0, 0, 1], 10));
+        let from = SocketAddr::from(([127, 0, 0, 1], 10));
+        let successor = Asked { from, sequence: 1 };
         assert_eq!(registry.register(orders(), successor, now), Ok(true));
-        // And a process whose workload became healthy again is welcome.
-        registry.deregister("orders", "orders-1", PEER, now);
-        let later = now + FAREWELL;
-        assert_eq!(registry.register(orders(), PEER, later), Ok(true));
-        registry.expire(later);
+        registry.expire(now + FAREWELL);
         assert!(registry.farewells.is_empty());
+    }
+
+    #[test]
+    fn a_workload_that_serves_again_is_welcome_at_once() {
+        let now = Instant::now();
+        let mut registry = Registry::restore(vec![], now);
+        let orders = || workload("orders-1", 1);
+        registry.register(orders(), nth(1), now).unwrap();
+        registry.deregister("orders", "orders-1", nth(2), now);
+        assert_eq!(registry.register(orders(), nth(3), now), Ok(true));
+        // Its farewell, repeated because nobody seemed to have heard it, comes too late.
+        assert!(!registry.deregister("orders", "orders-1", nth(2), now));
+        assert_eq!(registry.workloads(), [orders()]);
     }
 
     #[test]
@@ -297,18 +343,18 @@ mod tests {
         let mut registry = Registry::restore(vec![], now);
         registry.capacity = 2;
         registry
-            .register(workload("orders-1", 1), PEER, now)
+            .register(workload("orders-1", 1), FIRST, now)
             .unwrap();
         registry
-            .register(workload("orders-2", 2), PEER, now)
+            .register(workload("orders-2", 2), FIRST, now)
             .unwrap();
         let stranger = workload("orders-3", 3);
         assert_eq!(
-            registry.register(stranger, PEER, now),
+            registry.register(stranger, FIRST, now),
             Err(Refused::Full(2))
         );
         assert_eq!(
-            registry.register(workload("orders-1", 1), PEER, now),
+            registry.register(workload("orders-1", 1), FIRST, now),
             Ok(false)
         );
     }

@@ -18,7 +18,7 @@ use weft_model::{Mesh, dataplane::Locality};
 use crate::{
     peer::Peer,
     planner::Workloads,
-    registry::{LEASE, Refused, Workload},
+    registry::{Asked, LEASE, Refused, Workload},
 };
 
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -96,6 +96,7 @@ impl RegistryService for RegistryApi {
             labels,
             locality,
             weight,
+            sequence,
         } = message;
         let address: SocketAddr = address
             .parse()
@@ -127,10 +128,10 @@ impl RegistryService for RegistryApi {
         };
         let from = Peer::of(&extensions)?.address;
         self.workloads
-            .register(workload, from)
+            .register(workload, Asked { from, sequence })
             .map_err(|refused| match refused {
                 Refused::Full(_) => Status::resource_exhausted(refused.to_string()),
-                Refused::Leaving => Status::unavailable(refused.to_string()),
+                Refused::Overtaken => Status::unavailable(refused.to_string()),
             })?;
         let lease = prost_types::Duration::try_from(LEASE).ok();
         Ok(Response::new(RegisterResponse { lease }))
@@ -141,10 +142,17 @@ impl RegistryService for RegistryApi {
         request: Request<DeregisterRequest>,
     ) -> Result<Response<DeregisterResponse>, Status> {
         check(request.get_ref())?;
-        let DeregisterRequest { service, instance } = request.get_ref();
+        let DeregisterRequest {
+            service,
+            instance,
+            sequence,
+        } = request.get_ref();
         self.authorize(request.extensions(), service)?;
-        let from = Peer::of(request.extensions())?.address;
-        self.workloads.deregister(service, instance, from);
+        let asked = Asked {
+            from: Peer::of(request.extensions())?.address,
+            sequence: *sequence,
+        };
+        self.workloads.deregister(service, instance, asked);
         Ok(Response::new(DeregisterResponse {}))
     }
 }

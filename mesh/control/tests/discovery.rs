@@ -93,6 +93,7 @@ async fn a_workload_says_what_it_is_and_the_mesh_file_the_rest() {
             sub_zone: String::new(),
         }),
         weight: 7,
+        ..RegisterRequest::default()
     };
     register_as(channel.clone(), second.clone()).await.unwrap();
 

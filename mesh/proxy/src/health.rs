@@ -12,8 +12,9 @@ use tonic_health::pb::{
 };
 use tracing::{info, warn};
 
-/// Between checks, once the workload has served.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Between checks, once the workload has served. One that says it goes still takes calls for a moment, 500 ms
+/// for our own: callers should have been told by then.
+const INTERVAL: Duration = Duration::from_millis(250);
 /// Between checks before: a start should not wait for the next full second.
 const FIRST_INTERVAL: Duration = Duration::from_millis(100);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, sync::watch};
 use weft_identity::Identity;
 use weft_model::dataplane::{Locality, Snapshot};
 use weft_policy::Options;
-use weft_runtime::metrics::Metrics;
+use weft_runtime::{admin::Readiness, metrics::Metrics};
 
 use crate::{
     Sidecar, Workload,
@@ -79,6 +79,7 @@ impl Outbound {
             outbound_address: self.address,
             plane: self.plane,
             snapshots,
+            readiness: Readiness::default(),
         })
     }
 }

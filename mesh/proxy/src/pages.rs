@@ -33,7 +33,10 @@ const INDEX: [(&str, &str); 10] = [
         "the log level; POST /logging?level=debug changes it",
     ),
     ("/metrics", "also /stats/prometheus"),
-    ("/readyz", "whether calls can be taken, also /ready"),
+    (
+        "/readyz",
+        "whether calls from elsewhere arrive, also /ready",
+    ),
     ("/", "this page"),
 ];
 

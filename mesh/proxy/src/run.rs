@@ -132,13 +132,14 @@ async fn with_identity(
         app: args.app,
         advertise: args.advertise,
     };
-    let sidecar = outbound.into_sidecar(
+    let mut sidecar = outbound.into_sidecar(
         workload,
         inbound,
         Arc::clone(identity),
         snapshots,
         &metrics::global(),
     )?;
+    sidecar.readiness = readiness;
     let grace = Grace {
         total: args.drain_grace,
         ..Grace::default()
@@ -152,19 +153,14 @@ async fn with_identity(
     let configured = sidecar.configured();
     let announced = async {
         configured.await;
-        readiness.set(true);
         if let Some(path) = &args.ready_file {
             ready::write(path, &ready_facts)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         std::future::pending::<anyhow::Result<()>>().await
     };
-    let drained = async {
-        shutdown.cancelled().await;
-        readiness.set(false);
-    };
     tokio::select! {
-        ran = sidecar.run(Some(control), drained, grace) => ran?,
+        ran = sidecar.run(Some(control), shutdown.cancelled(), grace) => ran?,
         result = announced => result?,
     }
     drop(ads_guard);

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use weft_channel::registration::{self, Registration};
 use weft_identity::Identity;
 use weft_model::dataplane::{Locality, Snapshot};
-use weft_runtime::metrics::Metrics;
+use weft_runtime::{admin::Readiness, metrics::Metrics};
 
 use crate::{
     health, names,
@@ -76,6 +76,7 @@ pub struct Sidecar {
     pub(crate) outbound_address: SocketAddr,
     pub(crate) plane: Arc<Plane>,
     pub(crate) snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    pub(crate) readiness: Readiness,
 }
 
 impl Sidecar {
@@ -115,6 +116,13 @@ impl Sidecar {
         pages.router()
     }
 
+    /// Whether a call from elsewhere would arrive: certificate and configuration are there, the workload
+    /// serves, and the registry has it, so that the control plane tells callers of it. A drain ends it.
+    /// It stays while the control plane is away.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
     /// Waits for the first configuration. The future borrows nothing.
     pub fn configured(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut snapshots = self.snapshots.clone();
@@ -149,14 +157,14 @@ impl Sidecar {
             address: self.workload.advertise.unwrap_or(self.inbound_address),
         };
         let left = tasks.spawn({
-            let leave = leave.clone();
+            let (leave, readiness) = (leave.clone(), self.readiness.clone());
             async move {
                 tokio::select! {
                     () = configured => {}
                     () = leave.cancelled() => return,
                 }
                 if let Some(control) = control {
-                    registration::keep(registration, control, serving, leave).await;
+                    registration::keep(registration, control, serving, &readiness, leave).await;
                 } else {
                     leave.cancelled().await;
                 }
@@ -182,6 +190,7 @@ impl Sidecar {
             () = self.plane.ended() => true,
         };
         let end = Instant::now() + grace.total;
+        self.readiness.set(false);
         leave.cancel();
         let _ = timeout_at(end, left).await;
         if !has_ended {

@@ -217,6 +217,7 @@ pub async fn deregister(channel: Channel, service: &str, instance: &str) -> Resu
     let request = DeregisterRequest {
         service: service.to_owned(),
         instance: instance.to_owned(),
+        sequence: 0,
     };
     RegistryServiceClient::new(channel)
         .deregister(request)

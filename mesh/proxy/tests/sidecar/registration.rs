@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,11 +22,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use weft_proxy::{Grace, Listeners, Sidecar, Workload};
-use weft_runtime::metrics::Metrics;
+use weft_runtime::{admin::Readiness, metrics::Metrics};
 
 use crate::{
     echo::Echo,
-    support::{Mesh, eventually},
+    support::{Mesh, eventually, nobody},
 };
 
 /// Remembers whether `echo-1` is registered, and where.
@@ -36,6 +36,7 @@ struct Registry {
     /// Registrations that have come, whether carried out already or not.
     begun: Arc<AtomicUsize>,
     slowness: Duration,
+    refuse: Arc<AtomicBool>,
 }
 
 impl Registry {
@@ -65,6 +66,9 @@ impl RegistryService for Registry {
             ("echo", "echo-1")
         );
         self.begun.fetch_add(1, Ordering::SeqCst);
+        if self.refuse.load(Ordering::SeqCst) {
+            return Err(Status::unavailable("not now"));
+        }
         let (address, slowness) = (Arc::clone(&self.address), self.slowness);
         // What has begun is carried out even if nobody waits for it.
         let carried_out = tokio::spawn(async move {
@@ -95,14 +99,14 @@ async fn a_workload_is_registered_while_it_serves_and_leaves_before_it_drains() 
         .unwrap()
         .local_addr()
         .unwrap();
-    let (address, shutdown, running) = sidecar(&mesh, control, app_address).await;
+    let (sidecar, shutdown, running) = sidecar(&mesh, control, app_address).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(registry.address(), None);
 
     let stop = CancellationToken::new();
     let app = TcpListener::bind(app_address).await.unwrap();
     let serving = Echo::default().serve_on(app, stop.clone());
-    let is_registered = || registry.address().as_ref() == Some(&address);
+    let is_registered = || registry.address().as_ref() == Some(&sidecar.address);
     eventually("the workload is registered", is_registered).await;
 
     stop.cancel();
@@ -142,12 +146,59 @@ async fn a_heartbeat_under_way_does_not_outlive_the_deregistration() {
     assert_eq!(registry.address(), None);
 }
 
-/// A sidecar of `echo-1` at `app`: where it is reached, and how to end it.
+#[tokio::test]
+async fn who_is_ready_is_registered() {
+    let mesh = Mesh::new("registration.local");
+    let registry = Registry::default();
+    let control = registry.serve().await;
+    let (stop, app) = (CancellationToken::new(), nobody().await);
+    let (sidecar, shutdown, running) = sidecar(&mesh, control, app).await;
+    let readiness = sidecar.readiness;
+
+    registry.refuse.store(true, Ordering::SeqCst);
+    let listener = TcpListener::bind(app).await.unwrap();
+    let serving = Echo::default().serve_on(listener, stop.clone());
+    let begun = || registry.begun.load(Ordering::SeqCst);
+    eventually("it tries again", || begun() >= 2).await;
+    assert!(!readiness.is_ready(), "configured, but nobody finds it");
+    registry.refuse.store(false, Ordering::SeqCst);
+    eventually("it is ready", || readiness.is_ready()).await;
+    assert_eq!(registry.address(), Some(sidecar.address));
+
+    // Callers know where it is even if the control plane does not answer.
+    registry.refuse.store(true, Ordering::SeqCst);
+    let before = begun();
+    eventually("heartbeats fail", || begun() > before + 1).await;
+    assert!(readiness.is_ready());
+    registry.refuse.store(false, Ordering::SeqCst);
+
+    stop.cancel();
+    serving.await.unwrap();
+    eventually("it is not ready without the workload", || {
+        !readiness.is_ready()
+    })
+    .await;
+    let listener = TcpListener::bind(app).await.unwrap();
+    Echo::default().serve_on(listener, CancellationToken::new());
+    eventually("it is ready again", || readiness.is_ready()).await;
+    shutdown.cancel();
+    eventually("it is not ready while it drains", || !readiness.is_ready()).await;
+    running.await.unwrap();
+    assert!(!readiness.is_ready());
+}
+
+struct Started {
+    /// Where it is reached.
+    address: String,
+    readiness: Readiness,
+}
+
+/// A sidecar of `echo-1` at `app`, and how to end it.
 async fn sidecar(
     mesh: &Mesh,
     control: Channel,
     app: SocketAddr,
-) -> (String, CancellationToken, JoinHandle<()>) {
+) -> (Started, CancellationToken, JoinHandle<()>) {
     let (_, followed) = watch::channel(Some(Arc::new(mesh.allowing(&["orders"]))));
     let sidecar = Sidecar::new(
         Workload {
@@ -165,7 +216,10 @@ async fn sidecar(
         &Metrics::new(),
     )
     .unwrap();
-    let address = sidecar.inbound_address().to_string();
+    let started = Started {
+        address: sidecar.inbound_address().to_string(),
+        readiness: sidecar.readiness(),
+    };
     let shutdown = CancellationToken::new();
     let grace = Grace {
         notice: Duration::from_millis(50),
@@ -173,7 +227,7 @@ async fn sidecar(
     };
     let running = sidecar.run(Some(control), shutdown.clone().cancelled_owned(), grace);
     (
-        address,
+        started,
         shutdown,
         tokio::spawn(async { running.await.unwrap() }),
     )
