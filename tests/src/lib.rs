@@ -8,6 +8,7 @@ pub mod peers;
 pub mod relay;
 pub mod sdk;
 pub mod shop;
+pub mod shopper;
 pub mod tools;
 
 pub use shop::{Customer, Shop, order, until};
