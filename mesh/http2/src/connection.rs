@@ -77,6 +77,8 @@ pub struct Connection<T> {
     output: Output,
     /// What we may send on all streams together.
     send_window: i64,
+    /// Payload that was queued so far.
+    payload_sent: u64,
     /// What the peer may send on all streams together.
     receive_window: i64,
     /// The next stream of ours, on a client.
@@ -127,6 +129,7 @@ impl<T: Copy> Connection<T> {
             streams: Streams::new(),
             output: Output::default(),
             send_window: i64::from(DEFAULT_WINDOW_BYTES),
+            payload_sent: 0,
             receive_window: i64::from(DEFAULT_WINDOW_BYTES),
             next_id: 1,
             last_peer_id: 0,
@@ -195,6 +198,22 @@ impl<T: Copy> Connection<T> {
     /// How many streams are not forgotten.
     pub fn open_streams(&self) -> usize {
         self.streams.len()
+    }
+
+    /// How many bytes of payload were queued so far: as long as this does not change, the peer takes
+    /// nothing.
+    pub fn payload_sent(&self) -> u64 {
+        self.payload_sent
+    }
+
+    /// The peer's preface and first SETTINGS have come.
+    pub fn has_begun(&self) -> bool {
+        self.timers.preface.is_none()
+    }
+
+    /// A stream was opened, whatever became of it.
+    pub fn has_had_streams(&self) -> bool {
+        self.next_id > 1 || self.last_peer_id > 0
     }
 
     /// We sent a GOAWAY.

@@ -41,6 +41,7 @@ impl<T: Copy> Connection<T> {
         if id == 0 {
             return Err(protocol_error("DATA on stream 0"));
         }
+        self.frame_ended();
         self.receive_window -= i64::from(head.length);
         if self.receive_window < 0 {
             let reason = "more DATA than the connection's window";

@@ -76,7 +76,6 @@ impl<T: Copy> Connection<T> {
         encoded: &[u8],
         handler: &mut H,
     ) -> Result<(), ConnectionError> {
-        self.timers.header = None;
         let mut block = std::mem::take(&mut self.block);
         block.clear();
         let outcome = self.decoder.decode(encoded, &mut block).map_err(|error| {

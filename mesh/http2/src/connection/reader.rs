@@ -1,7 +1,7 @@
 //! Where in the stream of bytes a connection is.
 
 use super::{Role, data::DataFrame, headers::OpenBlock};
-use crate::frame::{HEAD_BYTES, Head, kind};
+use crate::frame::{HEAD_BYTES, Head};
 
 /// Where in the stream of bytes we are.
 #[derive(Debug)]
@@ -70,14 +70,13 @@ impl Reader {
         self.partial.len() == length
     }
 
-    pub fn is_within_headers(&self) -> bool {
+    /// Something has begun that a peer sends in one go, unless it stalls.
+    pub fn is_within_frame(&self) -> bool {
         self.open_block.is_some()
-            || matches!(
-                self.stage,
-                Stage::Whole(Head {
-                    kind: kind::HEADERS,
-                    ..
-                })
-            )
+            || match self.stage {
+                Stage::Head => !self.partial.is_empty(),
+                Stage::Whole(_) => true,
+                Stage::Preface(_) | Stage::Data(_) | Stage::Skip(_) => false,
+            }
     }
 }

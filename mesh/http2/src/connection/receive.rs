@@ -44,8 +44,8 @@ impl<T: Copy> Connection<T> {
         self.timers.pinged = None;
         self.read(bytes, handler)
             .map_err(|error| self.fail(error))?;
-        if self.reader.is_within_headers() && self.timers.header.is_none() {
-            self.timers.header = Some(now + self.limits.header_timeout);
+        if self.reader.is_within_frame() && self.timers.frame.is_none() {
+            self.timers.frame = Some(now + self.limits.frame_timeout);
         }
         Ok(())
     }
@@ -116,6 +116,7 @@ impl<T: Copy> Connection<T> {
             *input = rest;
             self.reader.stage = Stage::Head;
             self.frame(head, payload, handler)?;
+            self.frame_ended();
             return Ok(true);
         }
         if !self.reader.collect(length, input) {
@@ -124,11 +125,19 @@ impl<T: Copy> Connection<T> {
         let mut payload = std::mem::take(&mut self.reader.partial);
         self.reader.stage = Stage::Head;
         self.frame(head, &payload, handler)?;
+        self.frame_ended();
         if payload.capacity() <= KEPT_BYTES {
             payload.clear();
             self.reader.partial = payload;
         }
         Ok(true)
+    }
+
+    /// The next frame has its own time, unless it continues a header block.
+    pub(super) fn frame_ended(&mut self) {
+        if self.reader.open_block.is_none() {
+            self.timers.frame = None;
+        }
     }
 
     /// Looks at a head and decides how the payload is taken.
@@ -156,6 +165,7 @@ impl<T: Copy> Connection<T> {
             kind::PUSH_PROMISE => return Err(protocol_error("PUSH_PROMISE is not accepted")),
             unknown if unknown > kind::CONTINUATION => {
                 self.guard.ignored_frame(self.now)?;
+                self.frame_ended();
                 Stage::Skip(head.length)
             }
             _ => {

@@ -96,6 +96,7 @@ impl<T: Copy> Connection<T> {
         let id = stream.id;
         stream.send_window -= taken as i64;
         self.send_window -= taken as i64;
+        self.payload_sent += taken as u64;
         stream.local_open = !end;
         let max_frame = self.peer.max_frame as usize;
         let mut rest = &bytes[..taken];

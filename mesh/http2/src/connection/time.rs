@@ -14,8 +14,8 @@ pub(super) struct Timers {
     pub preface: Option<Instant>,
     /// For the acknowledgement of our first SETTINGS.
     pub settings: Option<Instant>,
-    /// For the end of a header block that has begun.
-    pub header: Option<Instant>,
+    /// For the end of a frame other than DATA, or of a header block, that has begun.
+    pub frame: Option<Instant>,
     pub last_received: Instant,
     /// When a keepalive PING was sent that nothing has come after.
     pub pinged: Option<Instant>,
@@ -26,7 +26,7 @@ impl Timers {
         Self {
             preface: Some(now + limits.preface_timeout),
             settings: Some(now + limits.settings_timeout),
-            header: None,
+            frame: None,
             last_received: now,
             pinged: None,
         }
@@ -43,7 +43,7 @@ impl<T: Copy> Connection<T> {
         [
             timers.preface,
             timers.settings,
-            timers.header,
+            timers.frame,
             self.keepalive_deadline(),
         ]
         .into_iter()
@@ -76,8 +76,8 @@ impl<T: Copy> Connection<T> {
             slow(ErrorCode::PROTOCOL_ERROR, "preface_timeout")
         } else if is_due(self.timers.settings) {
             slow(ErrorCode::SETTINGS_TIMEOUT, "settings_timeout")
-        } else if is_due(self.timers.header) {
-            slow(ErrorCode::ENHANCE_YOUR_CALM, "header_timeout")
+        } else if is_due(self.timers.frame) {
+            slow(ErrorCode::ENHANCE_YOUR_CALM, "frame_timeout")
         } else if is_due(self.keepalive_deadline()) {
             if self.timers.pinged.is_some() {
                 slow(ErrorCode::NO_ERROR, "keepalive_timeout")

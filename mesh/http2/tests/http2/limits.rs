@@ -426,7 +426,7 @@ fn a_silent_peer_has_5_seconds_for_its_preface_and_10_for_its_acknowledgement() 
 }
 
 #[test]
-fn a_header_block_has_10_seconds_however_it_trickles() {
+fn a_frame_has_10_seconds_however_it_trickles() {
     let secs = Duration::from_secs;
     let whole = request(1, true);
     let begin = [
@@ -434,25 +434,35 @@ fn a_header_block_has_10_seconds_however_it_trickles() {
         &frame(CONTINUATION, 0, 1, &[]),
     ]
     .concat();
-    for part in [&whole[..12], &begin] {
+    let ping = frame(PING, 0, 0, &[0; 8]);
+    for part in [&whole[..4], &whole[..12], &begin, &ping[..16]] {
         let mut side = Side::server();
         side.receive(part).unwrap();
         let start = side.now;
         side.now += secs(9);
         side.receive(&[]).unwrap();
         side.now = start;
-        expires(&mut side, secs(10), CALM, "header_timeout");
+        expires(&mut side, secs(10), CALM, "frame_timeout");
     }
-    // Blocks that are cut at each read do not add up.
+    // Frames that are cut at each read do not add up, wherever they are cut.
+    for cut in [4, 12] {
+        let mut side = Side::server();
+        side.receive(&whole[..cut]).unwrap();
+        for number in 1..100 {
+            side.now += secs(1);
+            let next = request(id(number), true);
+            side.receive(&[&request(id(number - 1), true)[cut..], &next[..cut]].concat())
+                .unwrap();
+            assert_eq!(side.connection.deadline(), Some(side.now + secs(10)));
+        }
+    }
+    // Payload may come slowly: a stream is as slow as what it tells.
     let mut side = Side::server();
-    side.receive(&whole[..12]).unwrap();
-    for number in 1..100 {
-        side.now += secs(1);
-        let next = request(id(number), true);
-        side.receive(&[&request(id(number - 1), true)[12..], &next[..12]].concat())
-            .unwrap();
-        assert_eq!(side.connection.deadline(), Some(side.now + secs(10)));
-    }
+    side.receive(&request(1, false)).unwrap();
+    let message = data(1, false, &[0; 10]);
+    side.receive(&message[..4]).unwrap();
+    side.receive(&message[4..12]).unwrap();
+    assert_eq!(side.connection.deadline(), None);
 }
 
 #[test]
