@@ -30,13 +30,25 @@ pub mod trace;
 
 pub use duration::{InvalidDuration, parse_duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// A tokio runtime for a process that shares its machine with many others: two worker threads, few
-/// blocking threads, so that a sidecar stays small.
+/// blocking threads, so that a sidecar stays small. The process may open as many files as it is allowed to:
+/// the lower limit that shells set is for programs that use `select`, and connections would end at it.
 ///
 /// # Errors
 ///
 /// If the operating system gives no threads.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let files = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        // It runs with fewer connections.
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
