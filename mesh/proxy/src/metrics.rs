@@ -49,6 +49,8 @@ struct Reading {
     pools: usize,
     /// How many callers are connected: inbound, outbound.
     connections: [usize; 2],
+    /// Bytes that wait for them.
+    held: [usize; 2],
     id: Option<SpiffeId>,
 }
 
@@ -62,6 +64,7 @@ impl Reading {
             inbound: core.inbound.status(),
             pools: core.pools.len(),
             connections: [Side::Inbound, Side::Outbound].map(|side| core.connections(side)),
+            held: core.held(),
             id: core.identity.as_ref().map(|identity| identity.id()),
         }
     }

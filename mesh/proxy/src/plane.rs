@@ -27,6 +27,7 @@ mod pools;
 mod probe;
 mod request;
 mod response;
+mod stall;
 mod stats;
 mod steer;
 mod tls;

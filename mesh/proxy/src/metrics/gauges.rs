@@ -30,6 +30,10 @@ const CONNECTIONS: Definition = Definition {
     name: "weft_downstream_connections",
     help: "Callers that are connected",
 };
+const HELD: Definition = Definition {
+    name: "weft_downstream_held_bytes",
+    help: "Payload of answers that callers have not taken yet",
+};
 const ENDPOINTS: Definition = Definition {
     name: "weft_upstream_endpoints",
     help: "Endpoints of a target, by health; those that outlier detection left out are EJECTED",
@@ -95,12 +99,14 @@ const BREAKERS: [(Definition, Count); 5] = [
 const HEALTHS: [&str; 4] = ["HEALTHY", "UNHEALTHY", "EJECTED", "DRAINING"];
 
 pub(super) fn encode(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
-    let sides = [Side::Inbound, Side::Outbound].into_iter();
-    let connections = sides.zip(reading.connections).map(|(side, count)| {
-        let side = side.as_str();
-        (SideLabels { side }, count as f64)
-    });
-    gauges(encoder, CONNECTIONS, connections)?;
+    for (definition, counts) in [(CONNECTIONS, reading.connections), (HELD, reading.held)] {
+        let sides = [Side::Inbound, Side::Outbound].into_iter();
+        let counts = sides.zip(counts).map(|(side, count)| {
+            let side = side.as_str();
+            (SideLabels { side }, count as f64)
+        });
+        gauges(encoder, definition, counts)?;
+    }
     let target = |cluster: &ClusterStatus| TargetLabels {
         grpc_target: cluster.authority.clone(),
     };

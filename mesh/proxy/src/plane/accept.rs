@@ -1,15 +1,22 @@
 //! Listeners: who may connect, and how many.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
 
 use mio::{Interest, Registry, Token};
 use rustls::ServerConfig;
 use tracing::warn;
+use weft_http2::{ErrorCode, LastStream};
 
 use super::{
     arena::Key,
     core::Core,
-    link::{Ended, Kind, Link, Side, Wire},
+    link::{Ended, Kind, Link, Phase, Side, Wire},
+    links::Current,
     tls::Tls,
     turn,
 };
@@ -18,6 +25,8 @@ use super::{
 const CONNECTIONS: usize = 1024;
 /// Of these, how many one address may hold inbound: nobody takes all places.
 const CONNECTIONS_PER_ADDRESS: usize = 768;
+/// Besides these, how many may be about to close.
+const CLOSING: usize = 256;
 
 /// A listening socket.
 pub(crate) struct Listener(mio::net::TcpListener);
@@ -62,44 +71,103 @@ impl Listener {
     }
 }
 
+/// The connections of one listener.
+#[derive(Default)]
+struct Census {
+    open: usize,
+    of_address: usize,
+    closing: usize,
+    /// The first to go, for whoever comes from any address, or from this one.
+    least: [Option<(Rank, Key<Link>)>; 2],
+    oldest_closing: Option<(Instant, Key<Link>)>,
+}
+
+/// Who goes first: a handshake that is not finished, then who has never called, then who has no call open;
+/// of these the one that has been so for longest. Whoever has a call open stays.
+type Rank = (u8, Instant);
+
+fn rank(link: &Link) -> Option<Rank> {
+    match &link.h2 {
+        _ if link.has_not_begun() => Some((0, link.opened)),
+        Some(h2) if !h2.has_had_streams() => Some((1, link.opened)),
+        Some(h2) if h2.open_streams() == 0 => Some((2, link.last_write)),
+        _ => None,
+    }
+}
+
+impl Census {
+    fn count(&mut self, key: Key<Link>, link: &Link, address: IpAddr) {
+        if link.phase == Phase::Closing {
+            self.closing += 1;
+            let (since, _) = self.oldest_closing.get_or_insert((link.last_write, key));
+            if link.last_write < *since {
+                self.oldest_closing = Some((link.last_write, key));
+            }
+            return;
+        }
+        let is_same = link.peer.ip() == address;
+        self.open += 1;
+        self.of_address += usize::from(is_same);
+        let Some(rank) = rank(link) else { return };
+        for least in &mut self.least[..1 + usize::from(is_same)] {
+            if least.is_none_or(|(other, _)| rank < other) {
+                *least = Some((rank, key));
+            }
+        }
+    }
+}
+
 impl Core {
-    /// Makes room for one more connection: where all places are taken, whoever has been longest
-    /// without a finished handshake goes. False if there is no such.
+    /// Makes room for one more connection. Where all places are taken, one that nobody needs goes. False
+    /// if there is no such.
     fn make_room(&mut self, side: Side, peer: SocketAddr) -> bool {
-        let mut open = 0;
-        let mut of_address = 0;
-        let mut oldest: Option<Key<Link>> = None;
+        let mut census = Census::default();
         for key in self.links.arena.keys() {
-            let Some(link) = self.links.arena.get(key) else {
-                continue;
-            };
-            if !matches!(link.kind, Kind::Downstream { side: other, .. } if other == side) {
-                continue;
+            if let Some(link) = self.links.arena.get(key)
+                && matches!(link.kind, Kind::Downstream { side: other, .. } if other == side)
+            {
+                census.count(key, link, peer.ip());
             }
-            open += 1;
-            of_address += usize::from(link.peer.ip() == peer.ip());
-            let older = |other: Key<Link>| {
-                let other = self.links.arena.get(other);
-                other.is_none_or(|other| link.opened < other.opened)
-            };
-            if link.has_not_begun() && oldest.is_none_or(older) {
-                oldest = Some(key);
-            }
+        }
+        if census.closing >= CLOSING
+            && let Some((_, oldest)) = census.oldest_closing
+        {
+            self.bury(oldest, Ended::Closed);
         }
         let per_address = match side {
             Side::Inbound => CONNECTIONS_PER_ADDRESS,
             Side::Outbound => CONNECTIONS,
         };
-        if open < CONNECTIONS && of_address < per_address {
+        let Census {
+            open, of_address, ..
+        } = census;
+        let is_own_fault = of_address >= per_address;
+        if open < CONNECTIONS && !is_own_fault {
             return true;
         }
         self.stats.violation("too_many_connections");
-        let Some(oldest) = oldest else {
+        let Some((rank, key)) = census.least[usize::from(is_own_fault)] else {
             warn!(%peer, side = side.as_str(), open, of_address, "connection refused, too many are open");
             return false;
         };
-        self.doomed.push((oldest, Ended::Closed));
+        self.send_away(key, rank);
         true
+    }
+
+    /// Ends a connection that nobody needs. Who may call at any moment is told, so that calls which are
+    /// on their way are known not to have arrived.
+    fn send_away(&mut self, key: Key<Link>, (class, _): Rank) {
+        if class == 0 {
+            return self.bury(key, Ended::Closed);
+        }
+        if let Some(h2) = self.links.h2(&mut Current::none(), key) {
+            h2.go_away(
+                ErrorCode::NO_ERROR,
+                b"too_many_connections",
+                LastStream::Arrived,
+            );
+        }
+        self.close(key, Ended::Closed);
     }
 
     fn accepted(&mut self, key: Key<Link>, side: Side) -> Result<(), Ended> {
@@ -110,11 +178,7 @@ impl Core {
         let Some(link) = self.links.arena.get_mut(key) else {
             return Ok(());
         };
-        let _ = link.socket.set_nodelay(true);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = turn::token(key);
-        self.registry
-            .register(&mut link.socket, token, interest)
+        link.register(&self.registry, turn::token(key))
             .map_err(Ended::Io)?;
         match tls {
             Some(tls) => link.wire = Some(Box::new(Wire::new(tls))),

@@ -92,12 +92,6 @@ impl Core {
         }
     }
 
-    /// A turn begins.
-    pub(crate) fn set_now(&mut self, now: Instant) {
-        self.now = now;
-        self.links.now = Some(now);
-    }
-
     pub(crate) fn timer(&mut self, timer: Timer) {
         let current = &mut Current::none();
         match timer {
@@ -112,7 +106,6 @@ impl Core {
         let Some(found) = self.links.arena.get_mut(link) else {
             return;
         };
-        found.last_progress = self.now;
         let mut blocked = std::mem::take(&mut found.blocked);
         let is_downstream = found.is_downstream();
         for token in blocked.drain(..) {

@@ -16,6 +16,7 @@ use super::{
     core::{Core, Events, From},
     link::{Ended, Kind, Link, Phase, Side, Token, Wire},
     links::Current,
+    pools::Pool,
     tls::Progress,
     window,
 };
@@ -24,8 +25,6 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A caller's TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer that takes nothing of what waits for it.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a peer may take to read the last word. Envoy's `delayed_close_timeout`.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long after the first GOAWAY the second follows at the latest, where a PING gets no answer.
@@ -43,12 +42,10 @@ impl Core {
         if !link.is_half_made() {
             return;
         }
-        if let Ok(Some(error)) | Err(error) = link.socket.take_error() {
-            return self.doomed.push((key, Ended::Connect(error)));
-        }
-        if link.socket.peer_addr().is_err() {
-            // Not yet.
-            return;
+        match link.is_connected() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return self.doomed.push((key, Ended::Connect(error))),
         }
         let Kind::Upstream { pool, .. } = link.kind else {
             return;
@@ -337,14 +334,12 @@ impl Core {
             }
             _ => {}
         }
-        let is_stalled = !link.blocked.is_empty() || link.has_output();
-        let unread_since = link.abandoned.front().map(|abandoned| abandoned.since);
-        if is_stalled && now >= link.last_progress + STALL_TIMEOUT
-            || unread_since.is_some_and(|since| now >= since + STALL_TIMEOUT)
-        {
+        if self.is_stalled(key) {
             self.stats.violation("no_progress");
-            return Some(Ended::Stalled);
+            self.close(key, Ended::Stalled);
+            return None;
         }
+        let link = self.links.arena.get_mut(key)?;
         if let Some(h2) = &mut link.h2
             && h2.deadline().is_some_and(|deadline| deadline <= now)
         {
@@ -371,6 +366,18 @@ impl Core {
             _ => {}
         }
         None
+    }
+
+    /// Logs how a connection to an endpoint ended: whoever is there has not proven the name that was
+    /// dialled, or does not accept ours.
+    pub(crate) fn tell_upstream_end(&self, pool: Key<Pool>, address: SocketAddr, ended: &Ended) {
+        let Ended::Refused(refusal) = ended else {
+            return debug!(%address, error = %ended, "upstream connection ended");
+        };
+        let expected = self.pools.identity(pool).map(|identity| &**identity);
+        let own = self.identity.as_ref().map(|own| own.id().to_string());
+        let reason = refusal.reason();
+        warn!(%address, reason, expected, own, error = %refusal, "outbound connection refused");
     }
 
     /// Logs how a caller's connection ended.

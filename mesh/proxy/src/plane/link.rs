@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::net::TcpStream;
+use mio::{Interest, Registry, net::TcpStream};
 use weft_http2::{Connection, ConnectionError};
 use weft_identity::Refusal;
 use weft_policy::Slot;
@@ -109,7 +109,8 @@ impl Wire {
 
 /// One TCP connection.
 pub(crate) struct Link {
-    pub(crate) socket: TcpStream,
+    /// `None` once it is over: the slot may stay free for long, and the socket must be closed now.
+    socket: Option<TcpStream>,
     pub(crate) peer: SocketAddr,
     pub(crate) kind: Kind,
     pub(crate) phase: Phase,
@@ -122,8 +123,11 @@ pub(crate) struct Link {
     pub(crate) opened: Instant,
     /// A caller is asked to connect anew after this.
     pub(crate) max_age: Duration,
-    /// When the peer last took or gave something that was waited for.
-    pub(crate) last_progress: Instant,
+    /// When the socket last took something.
+    pub(crate) last_write: Instant,
+    /// How much payload had been sent, and when that was last as it should be: nothing waited, or more had
+    /// been sent than before.
+    pub(crate) taken: (u64, Instant),
     /// Streams whose payload waits for a window or for room in the output.
     pub(crate) blocked: Vec<Token>,
     /// Streams of which provably nothing was sent yet: begun since the last write.
@@ -176,7 +180,7 @@ impl std::fmt::Display for Ended {
 impl Link {
     pub(crate) fn new(socket: TcpStream, peer: SocketAddr, kind: Kind, now: Instant) -> Self {
         Self {
-            socket,
+            socket: Some(socket),
             peer,
             kind,
             phase: Phase::Connecting,
@@ -185,7 +189,8 @@ impl Link {
             was_open: false,
             opened: now,
             max_age: MAX_AGE,
-            last_progress: now,
+            last_write: now,
+            taken: (0, now),
             blocked: Vec::new(),
             unsent: Vec::new(),
             abandoned: VecDeque::new(),
@@ -195,6 +200,26 @@ impl Link {
             leaving_since: None,
             has_left: false,
             verdict: None,
+        }
+    }
+
+    /// Tells the loop what becomes of the socket.
+    pub(crate) fn register(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+        let Some(socket) = &mut self.socket else {
+            return Ok(());
+        };
+        let _ = socket.set_nodelay(true);
+        registry.register(socket, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Whether TCP is connected by now, or why it never will be.
+    pub(crate) fn is_connected(&self) -> io::Result<bool> {
+        let Some(socket) = &self.socket else {
+            return Ok(false);
+        };
+        match socket.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(socket.peer_addr().is_ok()),
         }
     }
 
@@ -220,8 +245,11 @@ impl Link {
     }
 
     fn read_once(&mut self, room: &mut [u8]) -> Result<usize, Ended> {
+        let Some(socket) = &mut self.socket else {
+            return Err(Ended::Closed);
+        };
         loop {
-            match self.socket.read(room) {
+            match socket.read(room) {
                 Ok(0) => return Err(Ended::Closed),
                 Ok(n) => return Ok(n),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
@@ -235,6 +263,9 @@ impl Link {
     /// output may go on.
     pub(crate) fn flush(&mut self, now: Instant) -> io::Result<bool> {
         let mut has_room = false;
+        let Some(socket) = &mut self.socket else {
+            return Ok(has_room);
+        };
         while !self.is_full {
             let written = match (&mut self.wire, &mut self.h2) {
                 (Some(wire), h2) => {
@@ -244,12 +275,12 @@ impl Link {
                     if wire.outgoing.is_empty() {
                         break;
                     }
-                    let written = write(&mut self.socket, wire.outgoing.pending())?;
+                    let written = write(socket, wire.outgoing.pending())?;
                     wire.outgoing.written(written.unwrap_or(0));
                     written
                 }
                 (None, Some(h2)) if h2.has_output() => {
-                    let written = write(&mut self.socket, h2.output())?;
+                    let written = write(socket, h2.output())?;
                     has_room |= h2.written(written.unwrap_or(0));
                     written
                 }
@@ -257,7 +288,7 @@ impl Link {
             };
             match written {
                 Some(_) => {
-                    self.last_progress = now;
+                    self.last_write = now;
                     self.unsent.clear();
                 }
                 None => self.is_full = true,
@@ -292,14 +323,17 @@ impl Link {
 
     /// Says that nothing will follow: in TLS, then in TCP.
     pub(crate) fn shut_down(&mut self) {
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
         if let Some(wire) = &mut self.wire {
             wire.tls.close(&mut wire.outgoing);
             // If the socket is full, the peer learns it from TCP alone.
-            let _ = write(&mut self.socket, wire.outgoing.pending());
+            let _ = write(socket, wire.outgoing.pending());
             let all = wire.outgoing.pending().len();
             wire.outgoing.written(all);
         }
-        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+        let _ = socket.shutdown(std::net::Shutdown::Write);
     }
 
     /// TCP is not connected yet.
@@ -307,13 +341,16 @@ impl Link {
         self.phase == Phase::Connecting && self.wire.is_none() && self.h2.is_none()
     }
 
-    /// Nothing but TCP, or half a handshake.
+    /// Nothing but TCP, half a handshake or half a preface.
     pub(crate) fn has_not_begun(&self) -> bool {
-        self.phase == Phase::Connecting
+        self.h2.as_ref().is_none_or(|h2| !h2.has_begun())
     }
 
-    /// Gives memory back: the slot may stay free for long.
-    pub(crate) fn empty(&mut self) {
+    /// Closes the socket and gives memory back: the slot may stay free for long.
+    pub(crate) fn empty(&mut self, registry: &Registry) {
+        if let Some(mut socket) = self.socket.take() {
+            let _ = registry.deregister(&mut socket);
+        }
         self.wire = None;
         self.h2 = None;
         self.blocked = Vec::new();

@@ -1,7 +1,5 @@
 //! All connections, and the one whose events are being handled.
 
-use std::time::Instant;
-
 use weft_http2::{Connection, StreamId};
 
 use super::{
@@ -44,8 +42,6 @@ impl Current<'_> {
 #[derive(Default)]
 pub(crate) struct Links {
     pub(crate) arena: Arena<Link>,
-    /// As [`super::core::Core::now`].
-    pub(crate) now: Option<Instant>,
     /// Those with something to write.
     dirty: Vec<Key<Link>>,
 }
@@ -72,8 +68,11 @@ impl Links {
         down: Key<Link>,
         is_wide: &mut bool,
     ) -> Option<&'a mut Connection<Token>> {
+        if *is_wide {
+            return None;
+        }
         let link = self.arena.get_mut(down)?;
-        if *is_wide || link.wide >= window::WIDE_STREAMS {
+        if link.wide >= window::WIDE_STREAMS {
             return None;
         }
         link.wide += 1;
@@ -93,9 +92,6 @@ impl Links {
         if let Some(link) = self.arena.get_mut(key)
             && !link.blocked.contains(&token)
         {
-            if let (true, Some(now)) = (link.blocked.is_empty(), self.now) {
-                link.last_progress = now;
-            }
             link.blocked.push(token);
         }
     }

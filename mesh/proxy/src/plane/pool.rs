@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use mio::{Interest, net::TcpStream};
+use mio::net::TcpStream;
 use weft_identity::{Expected, SpiffeId, client_config};
 use weft_policy::Outcome;
 
@@ -14,6 +14,7 @@ use super::{
     links::Current,
     pools::{Pool, PoolKey},
     tls::Tls,
+    turn,
 };
 
 /// Connections to one endpoint. Each carries as many streams as its peer allows.
@@ -168,10 +169,7 @@ impl Core {
         let Some(link) = self.links.arena.get_mut(key) else {
             return;
         };
-        let _ = link.socket.set_nodelay(true);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = super::turn::token(key);
-        if let Err(error) = self.registry.register(&mut link.socket, token, interest) {
+        if let Err(error) = link.register(&self.registry, turn::token(key)) {
             self.doomed.push((key, Ended::Io(error)));
         }
     }

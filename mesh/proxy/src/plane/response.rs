@@ -135,12 +135,6 @@ impl Core {
             return;
         }
         let position = exchange.answer.end();
-        if window::wants_more(position, bytes) {
-            let (down, is_wide) = (exchange.down, &mut exchange.is_answer_wide);
-            if let Some(h2) = self.links.widen(current, down, is_wide) {
-                h2.set_receive_window(stream, window::WIDE_BYTES);
-            }
-        }
         let mut taken = 0;
         if exchange.answer.kept() == 0 {
             let (down, down_stream) = (exchange.down, exchange.down_stream);
@@ -149,6 +143,12 @@ impl Core {
             }
             exchange.answer.skip(taken);
             current.ignore(stream, taken);
+        }
+        if taken > 0 && taken == bytes.len() && window::wants_more(position, bytes) {
+            let (down, is_wide) = (exchange.down, &mut exchange.is_answer_wide);
+            if let Some(h2) = self.links.widen(current, down, is_wide) {
+                h2.set_receive_window(stream, window::WIDE_BYTES);
+            }
         }
         if taken < bytes.len() {
             exchange.answer.push(&bytes[taken..]);

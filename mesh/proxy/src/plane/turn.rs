@@ -82,7 +82,7 @@ impl Turns {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
-            self.core.set_now(Instant::now());
+            self.core.now = Instant::now();
             for key in std::mem::take(&mut self.unread) {
                 self.read(key);
             }
@@ -248,11 +248,10 @@ impl Core {
     }
 
     /// Takes a link out of everything.
-    fn bury(&mut self, key: Key<Link>, ended: Ended) {
+    pub(crate) fn bury(&mut self, key: Key<Link>, ended: Ended) {
         let Some(link) = self.links.arena.get_mut(key) else {
             return;
         };
-        let _ = self.registry.deregister(&mut link.socket);
         let ended = link.verdict.take().map_or(ended, |(verdict, _)| verdict);
         let was_open = link.phase == Phase::Open || link.was_open;
         let peer = link.peer;
@@ -267,7 +266,7 @@ impl Core {
         let unsent = std::mem::take(&mut link.unsent);
         let abandoned = std::mem::take(&mut link.abandoned);
         if let Some(link) = self.links.arena.free(key) {
-            link.empty();
+            link.empty(&self.registry);
         }
         for abandoned in abandoned {
             self.let_go(&mut Current::none(), abandoned);
@@ -277,7 +276,7 @@ impl Core {
                 if let Some(slot) = slot {
                     self.engine.free(slot);
                 }
-                tracing::debug!(address = %peer, error = why, "upstream connection ended");
+                self.tell_upstream_end(pool, peer, &ended);
                 self.upstream_gone(key, pool, was_open, &unsent, &why);
             }
             Kind::Downstream { side, .. } => {

@@ -2,6 +2,8 @@
 //! one promise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod attacker;
+mod attacks;
 mod calls;
 mod channel;
 mod churn;

@@ -231,12 +231,17 @@ impl Running {
 
     /// A client of `echo` behind this sidecar, as a workload would make it.
     pub async fn client(&self) -> Client {
-        let origin: Uri = format!("http://{AUTHORITY}").parse().unwrap();
-        let endpoint = TonicEndpoint::from_shared(format!("http://{}", self.outbound)).unwrap();
-        // Small, so that what is held back is held back by the sidecars.
-        let endpoint = endpoint.initial_stream_window_size(64 * 1024);
-        Client(Grpc::new(endpoint.origin(origin).connect().await.unwrap()))
+        client_of(self.outbound).await
     }
+}
+
+/// A client of `echo` with a connection of its own to this outbound listener.
+pub async fn client_of(outbound: SocketAddr) -> Client {
+    let origin: Uri = format!("http://{AUTHORITY}").parse().unwrap();
+    let endpoint = TonicEndpoint::from_shared(format!("http://{outbound}")).unwrap();
+    // Small, so that what is held back is held back by the sidecars.
+    let endpoint = endpoint.initial_stream_window_size(64 * 1024);
+    Client(Grpc::new(endpoint.origin(origin).connect().await.unwrap()))
 }
 
 #[derive(Clone)]
