@@ -126,6 +126,8 @@ impl<T: Copy> Connection<T> {
             };
         };
         stream.receive_window -= i64::from(length);
+        // All of it, although it may come in parts: what is on its way must not be given back.
+        stream.unconsumed += i64::from(length);
         Ok(match stream.reset {
             Some(Side::Us) => Refusal::Silent,
             Some(Side::Peer) => closed("DATA after RST_STREAM"),
@@ -190,8 +192,8 @@ impl<T: Copy> Connection<T> {
         frame.left -= 1 + length;
         frame.padding = Padding::Bytes(length);
         self.count_payload(frame, handler)?;
-        // Nobody will consume the padding.
-        self.consumed(StreamId(frame.stream), 0);
+        // Nobody else consumes the padding.
+        self.consumed(StreamId(frame.stream), 1 + length as usize);
         Ok(length)
     }
 
@@ -204,7 +206,6 @@ impl<T: Copy> Connection<T> {
         else {
             return;
         };
-        stream.unconsumed += bytes.len() as i64;
         if bytes.is_empty() && !end_stream {
             return;
         }

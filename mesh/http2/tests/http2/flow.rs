@@ -36,6 +36,28 @@ fn a_window_is_given_back_when_half_of_it_is_consumed() {
 }
 
 #[test]
+fn what_is_on_its_way_is_not_given_back() {
+    for padding in [None, Some(20)] {
+        let mut side = with_window(100);
+        side.receive(&request(1, false)).unwrap();
+        let id = side.ids[0];
+        let frame = match padding {
+            None => data(1, false, &[0; 100]),
+            Some(padding) => frame(DATA, PADDED, 1, &[&[padding][..], &[0; 99]].concat()),
+        };
+        // The rest of the frame is still to come, and it has a right to.
+        let (part, rest) = frame.split_at(9 + 1 + 10);
+        side.receive(part).unwrap();
+        side.connection.consumed(id, 10);
+        assert_eq!(updates(&mut side), []);
+        side.receive(rest).unwrap();
+        side.connection.consumed(id, 40);
+        let given: u32 = updates(&mut side).iter().map(|(_, bytes)| bytes).sum();
+        assert!((50..=100).contains(&given), "{given}");
+    }
+}
+
+#[test]
 fn more_than_the_window_resets_the_stream() {
     let mut side = with_window(100);
     side.receive(&[request(1, false), data(1, false, &[0; 100])].concat())
