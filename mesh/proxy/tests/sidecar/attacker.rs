@@ -129,6 +129,25 @@ pub struct Door {
 }
 
 impl Door {
+    /// Mutual TLS, entered as a caller that a rule allows.
+    pub fn inbound(mesh: &Mesh, server: &Running) -> Self {
+        let identity = mesh.identity("orders");
+        Self {
+            address: server.inbound,
+            tls: Some(client_config(&identity, Expected::Any).unwrap()),
+            from: [127, 0, 0, 1].into(),
+        }
+    }
+
+    /// Cleartext on loopback.
+    pub fn outbound(caller: &Running) -> Self {
+        Self {
+            address: caller.outbound,
+            tls: None,
+            from: [127, 0, 0, 1].into(),
+        }
+    }
+
     /// TCP alone, and the address the sidecar sees.
     pub async fn knock(&self) -> (tokio::net::TcpStream, String) {
         let socket = TcpSocket::new_v4().unwrap();
@@ -205,6 +224,22 @@ impl Attacker {
         let goaway = ended.expect("the connection is kept open");
         goaway.expect("the connection is closed without a word")
     }
+
+    /// Answers PINGs and takes whatever comes but gives no window, until the sidecar closes.
+    pub async fn linger(&mut self) -> Option<Ending> {
+        let mut goaway = None;
+        while let Some((kind, payload)) = next_frame(&mut self.stream).await {
+            match kind {
+                PING => _ = self.send(&frame(PING, ACK, 0, &payload)).await,
+                GOAWAY => {
+                    let code = u32::from_be_bytes(payload[4..8].try_into().unwrap());
+                    goaway = Some((code, String::from_utf8(payload[8..].to_vec()).unwrap()));
+                }
+                _ => {}
+            }
+        }
+        goaway
+    }
 }
 
 /// `None` at the end of the connection.
@@ -238,23 +273,12 @@ impl Scene {
         }
     }
 
-    /// Mutual TLS, entered as a caller that a rule allows.
     pub fn inbound(&self) -> Door {
-        let identity = self.mesh.identity("orders");
-        Door {
-            address: self.server.inbound,
-            tls: Some(client_config(&identity, Expected::Any).unwrap()),
-            from: [127, 0, 0, 1].into(),
-        }
+        Door::inbound(&self.mesh, &self.server)
     }
 
-    /// Cleartext on loopback.
     pub fn outbound(&self) -> Door {
-        Door {
-            address: self.caller.outbound,
-            tls: None,
-            from: [127, 0, 0, 1].into(),
-        }
+        Door::outbound(&self.caller)
     }
 
     /// The sidecar of each door.
@@ -292,6 +316,8 @@ impl Scene {
                 let answered = timeout(Duration::from_secs(5), round).await;
                 answered.expect("the bystander is answered");
                 counted.fetch_add(1, Ordering::SeqCst);
+                // The machine is for the attack.
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         });
         Bystander {

@@ -138,7 +138,6 @@ async fn floods_end_their_connection_by_name_and_harm_nobody() {
     let bystander = scene.bystander().await;
     for (name, reason, pieces) in FLOODS {
         for (door, _) in scene.doors() {
-            println!("{name} at {}", door.address);
             let attacker = door.enter(&[]).await;
             let own = attacker.own.clone();
             let (code, by) = attacker.flood((0..100_000).map(pieces)).await;
@@ -158,8 +157,9 @@ async fn floods_end_their_connection_by_name_and_harm_nobody() {
             assert!(metrics.contains(&counted), "no {counted} in:\n{metrics}");
         }
     }
-    let is_over = || scene.caller.metrics.encode().contains("echo:7070\"} 0\n");
-    eventually("no call is left", is_over).await;
+    let idle = r#"weft_upstream_requests{grpc_target="echo:7070"} 0"#;
+    let is_idle = || scene.caller.metrics.encode().contains(idle);
+    eventually("no call is left", is_idle).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

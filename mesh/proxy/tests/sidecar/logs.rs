@@ -64,7 +64,12 @@ pub fn capture() {
 
 /// Waits for a line with all of `parts`.
 pub async fn line(parts: &[&str]) -> String {
-    for _ in 0..200 {
+    line_within(Duration::from_secs(4), parts).await
+}
+
+/// As [`line`], for so long.
+pub async fn line_within(patience: Duration, parts: &[&str]) -> String {
+    for _ in 0..patience.as_millis() / 20 {
         let found = LINES
             .lock()
             .lines()

@@ -25,5 +25,6 @@ mod quiet;
 mod registration;
 mod retries;
 mod shedding;
+mod stalls;
 mod support;
 mod wire;
