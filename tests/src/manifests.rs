@@ -60,14 +60,14 @@ pub fn resources(kind: Kind, mesh: &Mesh) -> Result<Vec<Value>> {
     Ok(resources)
 }
 
-/// What neither mesh has, or what nobody carries over yet: better no manifest than one that says less.
+/// What neither mesh has, or what nobody carries over yet: better no manifest than one that says less. What
+/// they can do without is named by [`comments`].
 fn expressible(service: &Service, target: &Target) -> Result<()> {
     let name = &target.service;
     let methods = &target.methods;
     for (is_used, what) in [
         (!target.routes.is_empty(), "routes"),
         (!target.subsets.is_empty(), "subsets"),
-        (target.health_check.is_some(), "healthCheckConfig"),
         (
             target.load_balancing != LoadBalancing::default(),
             "loadBalancingConfig",
@@ -77,10 +77,6 @@ fn expressible(service: &Service, target: &Target) -> Result<()> {
             "endpoints and dns",
         ),
         (!service.rate_limits.is_empty(), "rateLimits"),
-        (
-            service.adaptive_concurrency.is_some(),
-            "adaptiveConcurrency",
-        ),
         (service.authz.is_dry_run, "authz.dryRun"),
         (
             methods.iter().any(|rule| rule.hedging_policy.is_some()),
@@ -90,6 +86,28 @@ fn expressible(service: &Service, target: &Target) -> Result<()> {
         ensure!(!is_used, "{name}: `{what}` is not carried over");
     }
     Ok(())
+}
+
+/// What the mesh file says and both meshes do without, as comments: why, and for whom.
+pub fn comments(mesh: &Mesh) -> String {
+    let left_out: [(&str, &str, fn(&Service) -> bool); 2] = [
+        (
+            "adaptiveConcurrency",
+            "no proxy sheds load before the workload",
+            |service| service.adaptive_concurrency.is_some(),
+        ),
+        (
+            "healthCheckConfig",
+            "the kubelet probes each workload, not its callers",
+            |service| service.health_check.is_some(),
+        ),
+    ];
+    let lines = left_out.into_iter().filter_map(|(key, why, has)| {
+        let services = mesh.services.values().filter(|service| has(service));
+        let names: Vec<_> = services.map(|service| service.name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("# Left out: {key} of {}; {why}.\n", names.join(", ")))
+    });
+    lines.collect()
 }
 
 /// Methods that behave alike, as `(service, method)`. Empty: whatever else is called.

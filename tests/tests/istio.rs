@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use weft_model::Mesh;
 
-/// What an overlay's `mesh.yaml` begins with.
+/// What an overlay's `mesh.yaml` is.
 const HEADER: &str = "\
 # What mesh/mesh.yaml says, for this mesh. A test keeps the two equal; to write it anew:
 #   UPDATE_MANIFESTS=1 cargo test -p e2e --test istio
@@ -82,9 +82,14 @@ impl Tools {
             .write_all(resources.to_string().as_bytes())
             .unwrap();
         let yaml = python.wait_with_output().unwrap().stdout;
-        let yaml = format!("{HEADER}{}", String::from_utf8(yaml).unwrap());
+        let yaml = format!("{}{}", head(), String::from_utf8(yaml).unwrap());
         fs::write(overlay(kind).join("mesh.yaml"), yaml).unwrap();
     }
+}
+
+/// What an overlay's `mesh.yaml` begins with: what it is, and what it leaves out.
+fn head() -> String {
+    format!("{HEADER}{}", manifests::comments(&mesh()))
 }
 
 fn overlay(kind: Kind) -> PathBuf {
@@ -114,6 +119,8 @@ fn says_what_the_mesh_file_says(kind: Kind, besides: &[&str]) {
     if env::var_os("UPDATE_MANIFESTS").is_some() {
         tools.update(kind);
     }
+    let written = fs::read_to_string(overlay(kind).join("mesh.yaml")).unwrap();
+    assert!(written.starts_with(&head()), "it should begin:\n{}", head());
     let rendered = tools.validate(&tools.render(&overlay(kind))).unwrap();
 
     let mut rendered = by_name(&rendered);

@@ -39,7 +39,7 @@ fn a_safe_method_is_retried_and_another_is_not() {
     let policy = read.retry_policy.expect("a retry policy");
     assert_eq!(
         (policy.max_attempts, policy.backoff_multiplier_permille),
-        (3, 2000)
+        (4, 2000)
     );
     assert_eq!(policy.retryable_status_codes, [14]);
 
