@@ -135,8 +135,10 @@ async fn join_mesh(
     let state_dir = needed(&args.state_dir, "--state-dir")?;
     let bundle = TrustBundle::from_file(&bundle)
         .with_context(|| format!("cannot use trust bundle {}", bundle.display()))?;
-    let enrolment = Enrolment::new(args.control.clone(), bundle, token_file)
-        .kept_in(state_dir.join("identity.pem"));
+    let mut enrolment = Enrolment::new(args.control.clone(), bundle, token_file);
+    if let Some(dir) = &args.identity_dir {
+        enrolment = enrolment.kept_in(dir)?;
+    }
     let identity = enrolment.enrol().await?;
     let tls = client_config(&identity, Expected::ServiceAccount("control".into()))?;
     let options = AdsOptions {

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     error::Error,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -54,6 +54,15 @@ pub enum EnrolmentError {
     /// The control plane says no; asking again changes nothing. A new start with a new token does.
     #[error("the control plane refuses to certify this workload: {0}")]
     Refused(String),
+    /// The folder for the last certificate cannot be used.
+    #[error("cannot keep the certificate in {}", path.display())]
+    Keep {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The local part: key, request or TLS configuration.
     #[error("cannot make a certificate request")]
     Local(#[source] Box<dyn Error + Send + Sync>),
@@ -65,7 +74,7 @@ enum Attempt {
     Never(EnrolmentError),
 }
 
-/// Where and how this process gets its certificates. Keys are made here and shown to nobody.
+/// Where and how this process gets its certificates. Keys are made in memory and stay there.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
     control: ControlUri,
@@ -95,12 +104,18 @@ impl Enrolment {
         self
     }
 
-    /// Keeps the last certificate and its key in `file`, mode 0600: while the control plane is away, a new
-    /// start goes on with them until they expire.
-    #[must_use]
-    pub fn kept_in(mut self, file: PathBuf) -> Self {
-        self.kept = Some(Kept::new(file, self.bundle.clone()));
-        self
+    /// Keeps the last certificate and its key in the folder `dir`, mode 0600: while the control plane is
+    /// away, a new start goes on with them until they expire.
+    ///
+    /// # Errors
+    /// If `dir` is not there, or not in memory: keys never touch a disk.
+    pub fn kept_in(mut self, dir: &Path) -> Result<Self, EnrolmentError> {
+        let kept = Kept::open(dir, self.bundle.clone());
+        self.kept = Some(kept.map_err(|source| EnrolmentError::Keep {
+            path: dir.to_owned(),
+            source,
+        })?);
+        Ok(self)
     }
 
     /// Gets the first certificate, by token. While the control plane is away it is the one that was kept,

@@ -1,10 +1,31 @@
-//! The last certificate and its key on disk, for a start while the control plane is away.
+//! The last certificate and its key in a file system in memory, for a start while the control plane is away.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::{InvalidCertificate, Svid, TrustBundle, verify::chain_problem, write_private};
+
+const FILE: &str = "identity.pem";
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(dir: &Path) -> io::Result<bool> {
+    const TMPFS: u32 = 0x0102_1994;
+    const RAMFS: u32 = 0x8584_58F6;
+    // The numbers have 32 bits; the field's width and sign are the machine's.
+    let kind = rustix::fs::statfs(dir)?.f_type as u32;
+    Ok([TMPFS, RAMFS].contains(&kind))
+}
+
+/// Other systems do not tell.
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(dir: &Path) -> io::Result<bool> {
+    fs::metadata(dir)?;
+    Ok(false)
+}
 
 /// A file of this process alone, mode 0600: the key, then the chain, as PEM.
 #[derive(Clone, Debug)]
@@ -14,8 +35,16 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn new(file: PathBuf, bundle: TrustBundle) -> Self {
-        Self { file, bundle }
+    /// # Errors
+    /// If `dir` is not there or may be on a disk.
+    pub(crate) fn open(dir: &Path, bundle: TrustBundle) -> io::Result<Self> {
+        if !is_in_memory(dir)? {
+            let reason = "not in memory, and keys never touch a disk: use a tmpfs such as /dev/shm, or a \
+                          Kubernetes emptyDir with `medium: Memory`";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
+        let file = dir.join(FILE);
+        Ok(Self { file, bundle })
     }
 
     /// Replaces what is kept. A failure is logged: the certificate is good without it.
@@ -68,7 +97,7 @@ impl Kept {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::{
         os::unix::fs::PermissionsExt as _,
@@ -77,6 +106,10 @@ mod tests {
 
     use super::*;
     use crate::{CertificateAuthority, SigningRequest, SpiffeId, TrustDomain};
+
+    fn in_memory() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").unwrap()
+    }
 
     /// An authority of `domain`, and what a workload keeps that it has certified for `ttl`.
     async fn certified(dir: &std::path::Path, domain: &str, ttl: Duration) -> Kept {
@@ -87,7 +120,7 @@ mod tests {
         let request = SigningRequest::from_pem(&request.unwrap().pem().unwrap()).unwrap();
         let id = SpiffeId::workload(&domain, "shop", "orders").unwrap();
         let chain = authority.sign(&request, &id, ttl).unwrap();
-        let kept = Kept::new(dir.join("identity.pem"), authority.bundle().clone());
+        let kept = Kept::open(dir, authority.bundle().clone()).unwrap();
         kept.save(&key.serialize_pem(), &chain[..2]).await;
         kept
     }
@@ -96,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_kept_is_the_same_identity_and_others_cannot_read_it() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = in_memory();
         let kept = certified(dir.path(), "kept.local", MINUTE).await;
         let svid = kept.load().unwrap();
         assert_eq!(svid.id().as_str(), "spiffe://kept.local/ns/shop/sa/orders");
@@ -106,8 +139,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_folder_that_may_be_on_a_disk_is_refused() {
+        let dir = in_memory();
+        let bundle = certified(dir.path(), "kept.local", MINUTE).await.bundle;
+        let on_disk = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let refused = Kept::open(on_disk, bundle.clone()).unwrap_err();
+        assert!(refused.to_string().contains("tmpfs"), "{refused}");
+        let missing = Kept::open(&dir.path().join("missing"), bundle).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
     async fn what_peers_would_refuse_is_not_used() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = in_memory();
         let kept = certified(dir.path(), "kept.local", MINUTE).await;
         let good = fs::read(&kept.file).unwrap();
         for broken in [&good[..good.len() / 2], b"", b"no PEM"] {
@@ -117,9 +161,9 @@ mod tests {
         fs::remove_file(&kept.file).unwrap();
         assert!(kept.load().is_none());
 
-        let other = tempfile::tempdir().unwrap();
+        let other = in_memory();
         let foreign = certified(other.path(), "kept.local", MINUTE).await;
-        let moved = Kept::new(foreign.file.clone(), kept.bundle.clone());
+        let moved = Kept::open(other.path(), kept.bundle.clone()).unwrap();
         assert!(moved.load().is_none(), "another authority has signed it");
 
         let expired = certified(dir.path(), "kept.local", Duration::from_secs(1)).await;

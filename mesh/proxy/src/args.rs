@@ -40,10 +40,14 @@ pub struct Args {
     /// A file with the one-time token that proves which workload this is.
     #[arg(long, env = "WEFT_TOKEN_FILE")]
     pub token_file: PathBuf,
-    /// Where the last good configuration, the last certificate and its key are kept for a start without
-    /// the control plane.
+    /// Where the last good configuration is kept for a start without the control plane.
     #[arg(long, env = "WEFT_STATE_DIR")]
     pub state_dir: PathBuf,
+    /// Where the last certificate and its key are kept for a start without the control plane: a folder of
+    /// this process alone, in memory (tmpfs), as keys never touch a disk. Without it, such a start waits for
+    /// the control plane.
+    #[arg(long, env = "WEFT_IDENTITY_DIR")]
+    pub identity_dir: Option<PathBuf>,
     /// How long a certificate is good for. It is renewed at half of that. A day at most.
     #[arg(long, env = "WEFT_CERTIFICATE_TTL", default_value = "1h", value_parser = parse_duration)]
     pub certificate_ttl: Duration,

@@ -40,8 +40,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// As [`run`], inside a runtime, until `shutdown` is cancelled.
 ///
 /// While the control plane is away, certificate and configuration of the last run serve until it answers.
-/// Where the certificate has expired, or there was no last run, the sidecar keeps asking, refuses the
-/// workload's calls with `NO_IDENTITY`, and lets callers find nobody at its inbound address.
+/// Where no certificate was kept, or it has expired, the sidecar keeps asking, refuses the workload's calls
+/// with `NO_IDENTITY`, and lets callers find nobody at its inbound address.
 ///
 /// # Errors
 /// As [`run`].
@@ -65,9 +65,11 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
 
     let bundle = TrustBundle::from_file(&args.trust_bundle)
         .with_context(|| format!("cannot use trust bundle {}", args.trust_bundle.display()))?;
-    let enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone())
-        .with_ttl(args.certificate_ttl)
-        .kept_in(args.state_dir.join("identity.pem"));
+    let mut enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone())
+        .with_ttl(args.certificate_ttl);
+    if let Some(dir) = &args.identity_dir {
+        enrolment = enrolment.kept_in(dir)?;
+    }
     let identity = tokio::select! {
         enrolled = complaining(enrolment.enrol()) => {
             enrolled.context("the control plane gives no identity")?

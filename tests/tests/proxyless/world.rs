@@ -109,6 +109,7 @@ impl World {
             trust_bundle: self.state("root.pem"),
             token_file: self.token("orders"),
             state_dir: self.dir.path().join("sidecar"),
+            identity_dir: None,
             certificate_ttl: Duration::from_secs(3600),
             locality: Locality::default(),
             access_log: weft_proxy::AccessLog::Errors,

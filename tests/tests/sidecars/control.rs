@@ -208,6 +208,7 @@ async fn a_request_meets_one_configuration_and_a_bad_one_never() {
     assert_eq!(met, BTreeSet::from(expected));
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_control_plane_calls_go_on_also_after_a_cold_start() {
     let mut world = World::start(HOUR).await;
