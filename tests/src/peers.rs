@@ -115,6 +115,8 @@ impl Mesh {
             .arg("--data")
             .arg(folder.path().join("data"))
             .env("EXIT_ON_STDIN_CLOSE", "1")
+            // Whatever is tried, certificates and connections are renewed meanwhile.
+            .env("WEFT_CERTIFICATE_TTL", "10s")
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)
             .stderr(output)

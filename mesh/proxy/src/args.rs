@@ -22,7 +22,7 @@ pub struct Args {
     /// Where other sidecars connect with mutual TLS. Port 0 takes a free port.
     #[arg(long, env = "WEFT_INBOUND_LISTEN", default_value = "127.0.0.1:15006")]
     pub inbound_listen: SocketAddr,
-    /// Where the workload sends its calls, without TLS. Keep it on loopback.
+    /// Where the workload sends its calls, without TLS: a loopback address.
     #[arg(long, env = "WEFT_OUTBOUND_LISTEN", default_value = "127.0.0.1:15001")]
     pub outbound_listen: SocketAddr,
     /// Where metrics, health and what the sidecar knows are shown; `/` lists it.

@@ -26,7 +26,7 @@ const BACKLOG: u32 = 1024;
 /// logs.
 ///
 /// # Errors
-/// If a listener cannot be bound, the trust bundle cannot be read, or the control plane refuses the
+/// If the outbound listener is not on loopback, a listener cannot be bound, the trust bundle cannot be read, or the control plane refuses the
 /// token or the renewal.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let runtime = weft_runtime::runtime().context("cannot start threads")?;
@@ -48,6 +48,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.state_dir)
         .with_context(|| format!("cannot create {}", args.state_dir.display()))?;
+    anyhow::ensure!(
+        args.outbound_listen.ip().is_loopback(),
+        "--outbound-listen {} is no loopback address: who reaches it calls as this workload, without TLS",
+        args.outbound_listen
+    );
     let inbound = reserve(args.inbound_listen)?;
     let outbound = bind(args.outbound_listen, "outbound").await?;
     let admin_listener = bind(args.admin_listen, "admin").await?;

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use e2e::{memory, shop::weft, until};
+use e2e::{http::send, memory, shop::weft, until};
+use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use weft_identity::token;
@@ -39,8 +40,23 @@ impl Process {
         memory::peak(self.pid()).unwrap()
     }
 
-    /// Ends it without a warning.
-    pub fn kill(&mut self) {
+    /// What the sidecar measures now, on one side.
+    pub async fn gauge(&self, name: &str, side: &str) -> f64 {
+        let admin = self.address("admin");
+        let page = send(admin, Method::GET, "/metrics", None, None, "").await;
+        let page = page.unwrap().text();
+        let is_meant = |line: &&str| line.starts_with(name) && line.contains(side);
+        let line = page.lines().find(is_meant).expect("it is measured");
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let mut kill = Command::new("kill");
+        kill.args([&format!("-{signal}"), &self.pid().to_string()]);
+        assert!(kill.status().unwrap().success(), "{signal}");
+    }
+
+    fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

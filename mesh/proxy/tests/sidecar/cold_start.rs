@@ -1,6 +1,6 @@
 //! Without a control plane there is no certificate: nothing passes, and everyone is told why.
 
-use std::time::Duration;
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use clap::Parser;
 use http::Uri;
@@ -21,23 +21,19 @@ struct Cli {
     args: Args,
 }
 
-#[tokio::test]
-async fn without_a_certificate_calls_are_refused_with_a_reason() {
-    let mesh = Mesh::new("cold.local");
-    let dir = tempfile::tempdir().unwrap();
-    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+/// A sidecar that has never had a certificate and asks at `control`.
+async fn args(mesh: &Mesh, dir: &Path, control: &str, listen: [SocketAddr; 2]) -> Args {
+    let file = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     std::fs::write(file("root.pem"), mesh.authority.root_pem()).unwrap();
     std::fs::write(file("token"), "not yet asked for").unwrap();
-    let (inbound, outbound) = (nobody().await, nobody().await);
-    let control = format!("https://{}", nobody().await);
     let flags = [
         ("service", "orders".to_owned()),
         ("instance", "orders-1".to_owned()),
         ("app", nobody().await.to_string()),
-        ("inbound-listen", inbound.to_string()),
-        ("outbound-listen", outbound.to_string()),
+        ("inbound-listen", listen[0].to_string()),
+        ("outbound-listen", listen[1].to_string()),
         ("admin-listen", "127.0.0.1:0".to_owned()),
-        ("control", control.clone()),
+        ("control", control.to_owned()),
         ("trust-bundle", file("root.pem")),
         ("token-file", file("token")),
         ("state-dir", file("state")),
@@ -46,7 +42,32 @@ async fn without_a_certificate_calls_are_refused_with_a_reason() {
     let flags = flags
         .into_iter()
         .flat_map(|(name, value)| [format!("--{name}"), value]);
-    let args = Cli::parse_from(["weft".to_owned()].into_iter().chain(flags)).args;
+    Cli::parse_from(["weft".to_owned()].into_iter().chain(flags)).args
+}
+
+#[tokio::test]
+async fn plaintext_is_taken_on_loopback_only() {
+    let mesh = Mesh::new("cold.local");
+    let dir = tempfile::tempdir().unwrap();
+    let everywhere = "0.0.0.0:0".parse().unwrap();
+    let listen = [nobody().await, everywhere];
+    let args = args(&mesh, dir.path(), "https://127.0.0.1:1", listen).await;
+    let served = weft_proxy::serve(args, CancellationToken::new());
+    let served = timeout(Duration::from_secs(5), served).await;
+    let error = served.expect("it ends").unwrap_err().to_string();
+    assert!(
+        error.contains("--outbound-listen 0.0.0.0:0 is no loopback"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_certificate_calls_are_refused_with_a_reason() {
+    let mesh = Mesh::new("cold.local");
+    let dir = tempfile::tempdir().unwrap();
+    let (inbound, outbound) = (nobody().await, nobody().await);
+    let control = format!("https://{}", nobody().await);
+    let args = args(&mesh, dir.path(), &control, [inbound, outbound]).await;
     let shutdown = CancellationToken::new();
     let sidecar = tokio::spawn(weft_proxy::serve(args, shutdown.clone()));
     eventually("the outbound port is taken", || {

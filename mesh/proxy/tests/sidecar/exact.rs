@@ -267,3 +267,31 @@ async fn callers_that_go_away_together_end_nobody_elses_call() {
     }
     assert_eq!(client.unary("hello").await.unwrap(), "hello");
 }
+
+#[tokio::test]
+async fn streams_that_last_on_connections_that_go_keep_no_call_out() {
+    let mesh = Mesh::new("exact.local");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app = listener.local_addr().unwrap();
+    let server = mesh.sidecar("echo", app, mesh.allowing(&["orders"])).await;
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    let mut client = Peer::caller(caller.outbound).await;
+    let mut lasting = Vec::new();
+    // More than a pool has connections.
+    for _ in 0..10 {
+        let stream = client.call(&[], true);
+        client.flush().await;
+        let mut workload = Peer::workload(&listener).await;
+        let (at_workload, _) = workload.next().await;
+        workload.answer(at_workload, None);
+        workload.go_away();
+        workload.flush().await;
+        assert_eq!(client.next().await, (stream, headers("", false)));
+        lasting.push((stream, workload, at_workload));
+    }
+    for (stream, mut workload, at_workload) in lasting {
+        workload.end(at_workload, "0");
+        workload.flush().await;
+        assert_eq!(client.next().await, (stream, trailers("0")));
+    }
+}

@@ -11,7 +11,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-use weft_http2::{Connection, ErrorCode, Event, HeaderBlock, Limits, Name, Settings, StreamId};
+use weft_http2::{
+    Connection, ErrorCode, Event, HeaderBlock, LastStream, Limits, Name, Settings, StreamId,
+};
 
 use crate::support::AUTHORITY;
 
@@ -65,9 +67,13 @@ impl Peer {
 
     /// The workload, once the sidecar has sent a call: health checks come on connections of their own.
     pub async fn workload(listener: &TcpListener) -> Self {
+        let called = timeout(PATIENCE, Self::until_called(listener));
+        called.await.expect("a call comes")
+    }
+
+    async fn until_called(listener: &TcpListener) -> Self {
         loop {
-            let accepted = timeout(PATIENCE, listener.accept()).await;
-            let (tcp, _) = accepted.expect("a call comes").unwrap();
+            let (tcp, _) = listener.accept().await.unwrap();
             tcp.set_nodelay(true).unwrap();
             let h2 = Connection::server(&Settings::default(), &Limits::default(), Instant::now());
             let mut peer = Self::over(tcp, h2);
@@ -130,6 +136,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     pub fn say(&mut self, stream: StreamId, bytes: &[u8], ends: bool) {
         assert_eq!(self.h2.send_data(stream, bytes, ends), bytes.len());
+    }
+
+    /// Wants no more calls on this connection.
+    pub fn go_away(&mut self) {
+        let last = LastStream::Arrived;
+        self.h2.go_away(ErrorCode::NO_ERROR, b"", last);
     }
 
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
