@@ -33,13 +33,24 @@ pub use duration::{InvalidDuration, parse_duration};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A tokio runtime for a process that shares its machine with many others: two worker threads, few
-/// blocking threads, so that a sidecar stays small. The process may open as many files as it is allowed to:
-/// the lower limit that shells set is for programs that use `select`, and connections would end at it.
+/// blocking threads, so that a sidecar stays small. See also [`raise_file_limit`].
 ///
 /// # Errors
 ///
 /// If the operating system gives no threads.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    raise_file_limit();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .thread_stack_size(1024 * 1024)
+        .enable_all()
+        .build()
+}
+
+/// Lets the process open as many files as the system allows it: the lower limit that shells set is for
+/// programs that use `select`, and connections would end at it.
+pub fn raise_file_limit() {
     let files = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: files.maximum,
@@ -49,10 +60,4 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         // It runs with fewer connections.
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(16)
-        .thread_stack_size(1024 * 1024)
-        .enable_all()
-        .build()
 }

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mio::{Interest, Registry, Token};
@@ -27,6 +27,8 @@ const CONNECTIONS: usize = 1024;
 const CONNECTIONS_PER_ADDRESS: usize = 768;
 /// Besides these, how many may be about to close.
 const CLOSING: usize = 256;
+/// Who has sent and got nothing for as long, and has no call open, may be asked to connect anew.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// A listening socket.
 pub(crate) struct Listener(mio::net::TcpListener);
@@ -82,21 +84,22 @@ struct Census {
     oldest_closing: Option<(Instant, Key<Link>)>,
 }
 
-/// Who goes first: a handshake that is not finished, then who has never called, then who has no call open;
-/// of these the one that has been so for longest. Whoever has a call open stays.
-type Rank = (u8, Instant);
+/// Who goes first: who has never called, then who has not called for long; of these the one that has been so
+/// for longest, for others have only just come. Whoever else has called stays.
+type Rank = (bool, Instant);
 
-fn rank(link: &Link) -> Option<Rank> {
+fn rank(link: &Link, now: Instant) -> Option<Rank> {
+    let is_idle = now >= link.last_write + IDLE;
     match &link.h2 {
-        _ if link.has_not_begun() => Some((0, link.opened)),
-        Some(h2) if !h2.has_had_streams() => Some((1, link.opened)),
-        Some(h2) if h2.open_streams() == 0 => Some((2, link.last_write)),
-        _ => None,
+        Some(h2) if !h2.has_had_streams() => Some((false, link.opened)),
+        Some(h2) if is_idle && h2.open_streams() == 0 => Some((true, link.last_write)),
+        Some(_) => None,
+        None => Some((false, link.opened)),
     }
 }
 
 impl Census {
-    fn count(&mut self, key: Key<Link>, link: &Link, address: IpAddr) {
+    fn count(&mut self, key: Key<Link>, link: &Link, address: IpAddr, now: Instant) {
         if link.phase == Phase::Closing {
             self.closing += 1;
             let (since, _) = self.oldest_closing.get_or_insert((link.last_write, key));
@@ -108,7 +111,7 @@ impl Census {
         let is_same = link.peer.ip() == address;
         self.open += 1;
         self.of_address += usize::from(is_same);
-        let Some(rank) = rank(link) else { return };
+        let Some(rank) = rank(link, now) else { return };
         for least in &mut self.least[..1 + usize::from(is_same)] {
             if least.is_none_or(|(other, _)| rank < other) {
                 *least = Some((rank, key));
@@ -126,7 +129,7 @@ impl Core {
             if let Some(link) = self.links.arena.get(key)
                 && matches!(link.kind, Kind::Downstream { side: other, .. } if other == side)
             {
-                census.count(key, link, peer.ip());
+                census.count(key, link, peer.ip(), self.now);
             }
         }
         if census.closing >= CLOSING
@@ -146,18 +149,18 @@ impl Core {
             return true;
         }
         self.stats.violation("too_many_connections");
-        let Some((rank, key)) = census.least[usize::from(is_own_fault)] else {
+        let Some((_, key)) = census.least[usize::from(is_own_fault)] else {
             warn!(%peer, side = side.as_str(), open, of_address, "connection refused, too many are open");
             return false;
         };
-        self.send_away(key, rank);
+        self.send_away(key);
         true
     }
 
     /// Ends a connection that nobody needs. Who may call at any moment is told, so that calls which are
     /// on their way are known not to have arrived.
-    fn send_away(&mut self, key: Key<Link>, (class, _): Rank) {
-        if class == 0 {
+    fn send_away(&mut self, key: Key<Link>) {
+        if self.links.arena.get(key).is_some_and(Link::has_not_begun) {
             return self.bury(key, Ended::Closed);
         }
         if let Some(h2) = self.links.h2(&mut Current::none(), key) {

@@ -136,6 +136,8 @@ pub(crate) struct Link {
     pub(crate) abandoned: VecDeque<Abandoned>,
     /// Waits for the socket to take more.
     is_full: bool,
+    /// The peer sends nothing more than what is there to be read.
+    pub(crate) has_hung_up: bool,
     pub(super) is_dirty: bool,
     /// Streams of calls of this caller that have more than the first window.
     pub(super) wide: u32,
@@ -195,6 +197,7 @@ impl Link {
             unsent: Vec::new(),
             abandoned: VecDeque::new(),
             is_full: false,
+            has_hung_up: false,
             is_dirty: false,
             wide: 0,
             leaving_since: None,
@@ -240,7 +243,7 @@ impl Link {
         }
         Ok(match read? {
             0 => None,
-            read => Some((kept + read, kept + read == room.len())),
+            read => Some((kept + read, kept + read == room.len() || self.has_hung_up)),
         })
     }
 

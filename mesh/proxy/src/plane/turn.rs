@@ -127,6 +127,12 @@ impl Turns {
         if event.is_writable() {
             self.writable(key);
         }
+        if event.is_read_closed()
+            && let Some(link) = self.core.links.arena.get_mut(key)
+        {
+            // The end came with what is read first: nothing is told anew for it.
+            link.has_hung_up = true;
+        }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read(key);
         }

@@ -138,6 +138,7 @@ async fn floods_end_their_connection_by_name_and_harm_nobody() {
     let bystander = scene.bystander().await;
     for (name, reason, pieces) in FLOODS {
         for (door, _) in scene.doors() {
+            println!("{name} at {}", door.address);
             let attacker = door.enter(&[]).await;
             let own = attacker.own.clone();
             let (code, by) = attacker.flood((0..100_000).map(pieces)).await;

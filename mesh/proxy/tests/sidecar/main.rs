@@ -8,6 +8,7 @@ mod calls;
 mod channel;
 mod churn;
 mod cold_start;
+mod crowds;
 mod deadlines;
 mod drain;
 mod echo;
