@@ -81,6 +81,10 @@ pub struct Connection<T> {
     payload_sent: u64,
     /// What the peer may send on all streams together.
     receive_window: i64,
+    /// Received bytes are being handled.
+    is_receiving: bool,
+    /// Streams whose windows came due meanwhile.
+    due_windows: Vec<u32>,
     /// The next stream of ours, on a client.
     next_id: u32,
     /// The last stream of the peer, on a server.
@@ -131,6 +135,8 @@ impl<T: Copy> Connection<T> {
             send_window: i64::from(DEFAULT_WINDOW_BYTES),
             payload_sent: 0,
             receive_window: i64::from(DEFAULT_WINDOW_BYTES),
+            is_receiving: false,
+            due_windows: Vec::new(),
             next_id: 1,
             last_peer_id: 0,
             going_away: None,

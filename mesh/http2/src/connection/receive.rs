@@ -42,8 +42,11 @@ impl<T: Copy> Connection<T> {
         self.now = now;
         self.timers.last_received = now;
         self.timers.pinged = None;
-        self.read(bytes, handler)
-            .map_err(|error| self.fail(error))?;
+        self.is_receiving = true;
+        let read = self.read(bytes, handler);
+        self.is_receiving = false;
+        self.give_due_windows();
+        read.map_err(|error| self.fail(error))?;
         if self.reader.is_within_frame() && self.timers.frame.is_none() {
             self.timers.frame = Some(now + self.limits.frame_timeout);
         }

@@ -156,17 +156,33 @@ impl<T: Copy> Connection<T> {
     }
 
     /// Received payload was passed on: the peer may send as much again. WINDOW_UPDATE frames are sent
-    /// when half of the stream's window is due.
+    /// when half of the stream's window is due, and while [`receive`](Self::receive) runs only at its end:
+    /// a stream that has ended by then needs none, and the peer is not woken for nothing.
     pub fn consumed(&mut self, stream: StreamId, bytes: usize) {
-        if let Some(stream) = self.streams.get_mut(stream.0) {
-            stream.unconsumed = stream
-                .unconsumed
-                .saturating_sub_unsigned(bytes as u64)
-                .max(0);
-            let increment = stream.due_window(stream.target_window / 2);
-            if increment > 0 {
-                self.output.window_update(stream.id, increment);
-            }
+        let Some(found) = self.streams.get_mut(stream.0) else {
+            return;
+        };
+        let unconsumed = found.unconsumed.saturating_sub_unsigned(bytes as u64);
+        found.unconsumed = unconsumed.max(0);
+        if !self.is_receiving {
+            self.give_window(stream.0);
+        } else if found.is_window_due() && self.due_windows.last() != Some(&stream.0) {
+            self.due_windows.push(stream.0);
+        }
+    }
+
+    pub(super) fn give_due_windows(&mut self) {
+        while let Some(id) = self.due_windows.pop() {
+            self.give_window(id);
+        }
+    }
+
+    fn give_window(&mut self, id: u32) {
+        if let Some(stream) = self.streams.get_mut(id)
+            && stream.is_window_due()
+        {
+            let increment = stream.due_window();
+            self.output.window_update(id, increment);
         }
     }
 
@@ -182,7 +198,7 @@ impl<T: Copy> Connection<T> {
     pub fn set_receive_window(&mut self, stream: StreamId, bytes: u32) {
         if let Some(stream) = self.streams.get_mut(stream.0) {
             stream.target_window = i64::from(bytes.min(crate::frame::MAX_WINDOW_BYTES));
-            let increment = stream.due_window(1);
+            let increment = stream.due_window();
             if increment > 0 {
                 self.output.window_update(stream.id, increment);
             }
@@ -195,10 +211,16 @@ impl<T> Stream<T> {
         self.local_open && self.reset.is_none()
     }
 
-    /// What the peer may be given of the window, if it is that much.
-    pub(super) fn due_window(&mut self, least: i64) -> u32 {
+    /// Whether half of the window can be given to the peer, which still sends.
+    fn is_window_due(&self) -> bool {
         let due = self.target_window - self.unconsumed - self.receive_window;
-        if !self.remote_open || self.reset.is_some() || due < least.max(1) {
+        self.remote_open && self.reset.is_none() && due >= (self.target_window / 2).max(1)
+    }
+
+    /// Takes what the peer may be given of the window.
+    pub(super) fn due_window(&mut self) -> u32 {
+        let due = self.target_window - self.unconsumed - self.receive_window;
+        if !self.remote_open || self.reset.is_some() || due < 1 {
             return 0;
         }
         self.receive_window += due;

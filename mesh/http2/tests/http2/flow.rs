@@ -1,6 +1,6 @@
 //! Windows in both directions.
 
-use weft_http2::{ErrorCode, Limits, Settings};
+use weft_http2::{Connection, ErrorCode, Event, Limits, Settings};
 
 use crate::wire::*;
 
@@ -153,6 +153,26 @@ fn nothing_is_given_to_a_half_that_has_ended() {
     let id = side.ids[0];
     side.connection.consumed(id, 100);
     assert_eq!(updates(&mut side), []);
+}
+
+#[test]
+fn a_window_that_is_due_while_bytes_are_handled_is_given_at_their_end_if_the_stream_goes_on() {
+    let now = std::time::Instant::now();
+    let mut side = with_window(100);
+    let arrived = [
+        request(1, false),
+        data(1, false, &[0; 100]),
+        data(1, true, &[]),
+    ];
+    let other = [request(3, false), data(3, false, &[0; 60])];
+    let consume = &mut |h2: &mut Connection<u32>, event: Event<'_, u32>| {
+        if let Event::Data { stream, bytes, .. } = event {
+            h2.consumed(stream, bytes.len());
+        }
+    };
+    let bytes = [arrived.concat(), other.concat()].concat();
+    side.connection.receive(&bytes, now, consume).unwrap();
+    assert_eq!(updates(&mut side), [(3, 60)]);
 }
 
 #[test]
