@@ -118,6 +118,13 @@ impl<T> Arena<T> {
         Some(&mut slot.value)
     }
 
+    /// What former tenants left.
+    pub(crate) fn each_free(&mut self, mut visit: impl FnMut(&mut T)) {
+        for &index in &self.free {
+            visit(&mut self.slots[index as usize].value);
+        }
+    }
+
     pub(crate) fn get(&self, key: Key<T>) -> Option<&T> {
         let slot = self.slots.get(key.index())?;
         (slot.generation == key.generation).then_some(&slot.value)

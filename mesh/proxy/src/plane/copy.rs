@@ -75,7 +75,7 @@ impl Core {
         if let Some(at) = end {
             copy.deadline = self.wheel.set(at, Timer::Deadline(key));
         }
-        copy.policy = Policy::Outbound(Box::new(call));
+        copy.policy = Policy::Outbound(call);
         self.stats.started(copy.row);
         self.copies += 1;
         self.next_attempt(&mut Current::none(), key);

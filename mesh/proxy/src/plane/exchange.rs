@@ -15,7 +15,7 @@ use super::{
     wheel::TimerKey,
 };
 
-/// What a buffer of a call that is over keeps for the next one.
+/// What the buffer of a call keeps that has been over for a while.
 const KEPT_BYTES: usize = 2 * 1024;
 
 /// Payload that waits to be passed on.
@@ -65,9 +65,14 @@ impl Backlog {
 
     fn clear(&mut self) {
         self.bytes.clear();
-        // A call that was large must not keep its memory for the next ones.
-        self.bytes.shrink_to(KEPT_BYTES);
         self.from = 0;
+    }
+
+    /// Gives memory back that was needed once.
+    fn shrink(&mut self) {
+        if self.bytes.capacity() > KEPT_BYTES {
+            self.bytes = Vec::new();
+        }
     }
 }
 
@@ -108,8 +113,8 @@ pub(crate) struct Attempt {
 pub(crate) enum Policy {
     #[default]
     None,
-    Outbound(Box<Call>),
-    Inbound(Box<Admission>),
+    Outbound(Call),
+    Inbound(Admission),
     /// It is a probe of ours.
     Probe(Box<Probe>),
 }
@@ -221,6 +226,12 @@ impl Exchange {
         self.idle = Duration::ZERO;
     }
 
+    /// Gives memory back that the last call needed.
+    pub(crate) fn shrink(&mut self) {
+        self.body.shrink();
+        self.answer.shrink();
+    }
+
     /// A copy of a call: nobody waits for its answer.
     pub(crate) fn is_copy(&self) -> bool {
         self.down == Key::NONE
@@ -244,6 +255,15 @@ impl Exchange {
                 true => _ = self.head.remove(Name::Tracestate),
                 false => self.head.set(Name::Tracestate, state.as_bytes()),
             }
+        }
+    }
+
+    /// The attempt on whose stream the request goes on as it comes, if nothing of it needs to be kept.
+    pub(crate) fn passes_on(&self) -> Option<usize> {
+        let keeps = self.is_replayable || self.body.kept() > 0;
+        match &self.attempts[..] {
+            [only] if !keeps && matches!(only.place, Place::Sent { .. }) => Some(0),
+            _ => None,
         }
     }
 

@@ -14,6 +14,7 @@ use weft_identity::{Refusal, peer_id, peer_not_after};
 use super::{
     arena::Key,
     core::{Core, Events, From},
+    exchange::Exchange,
     link::{Ended, Kind, Link, Phase, Side, Token, Wire},
     links::Current,
     pools::Pool,
@@ -304,6 +305,7 @@ impl Core {
     /// Looks at what time has done to connections.
     pub(crate) fn tick(&mut self) {
         self.probe();
+        self.exchanges.each_free(Exchange::shrink);
         for key in self.links.arena.keys() {
             if let Some(ended) = self.age(key) {
                 self.doomed.push((key, ended));

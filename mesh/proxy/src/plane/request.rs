@@ -108,7 +108,7 @@ impl Core {
                 if let Some(at) = call.deadline.instant() {
                     exchange.deadline = self.wheel.set(at, Timer::Deadline(key));
                 }
-                exchange.policy = Policy::Outbound(Box::new(call));
+                exchange.policy = Policy::Outbound(call);
                 self.next_attempt(current, key);
                 self.make_copies(key);
             }
@@ -162,7 +162,9 @@ impl Core {
                 if let Some(refusal) = &admission.would_be_refused {
                     weft_channel::access::dry_run(&admission.record, refusal);
                 }
-                exchange.policy = Policy::Inbound(Box::new(admission));
+                exchange.policy = Policy::Inbound(admission);
+                // There is no other workload to try.
+                exchange.is_replayable = false;
                 self.attempt_at_app(current, key);
             }
         }
@@ -193,6 +195,9 @@ impl Core {
                 h2.set_receive_window(stream, window::WIDE_BYTES);
             }
         }
+        if let Some(attempt) = exchange.passes_on() {
+            return self.pass_request(current, token.exchange, attempt, bytes);
+        }
         exchange.body.push(bytes);
         if end_stream {
             self.make_copies(token.exchange);
@@ -210,6 +215,18 @@ impl Core {
         key: Key<Exchange>,
         index: usize,
     ) {
+        self.pass_request(current, key, index, &[]);
+    }
+
+    /// As [`Self::send_request`], of what is kept, or if that is nothing of `fresh`, which is kept as far as
+    /// it cannot be sent.
+    fn pass_request(
+        &mut self,
+        current: &mut Current<'_>,
+        key: Key<Exchange>,
+        index: usize,
+        fresh: &[u8],
+    ) {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
@@ -219,7 +236,10 @@ impl Core {
         let Place::Sent { link, stream } = attempt.place else {
             return;
         };
-        let bytes = exchange.body.after(attempt.sent);
+        let bytes = match fresh {
+            [] => exchange.body.after(attempt.sent),
+            fresh => fresh,
+        };
         if attempt.sent_end || bytes.is_empty() && !exchange.request_ended {
             return;
         }
@@ -228,8 +248,12 @@ impl Core {
         };
         let taken = h2.send_data(stream, bytes, exchange.request_ended);
         attempt.sent += taken;
-        let sent = attempt.sent;
-        if taken < bytes.len() {
+        let (sent, is_all) = (attempt.sent, taken == bytes.len());
+        if !fresh.is_empty() {
+            exchange.body.skip(taken);
+            exchange.body.push(&fresh[taken..]);
+        }
+        if !is_all {
             let token = Token {
                 exchange: key,
                 attempt: index as u8,
