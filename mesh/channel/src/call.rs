@@ -51,7 +51,7 @@ pub(crate) async fn call(
         if let Err(failure) = prepared {
             return ending.answer(&failure);
         }
-        headers::change(&mut head.headers, &ending.call.request_headers);
+        headers::change(&mut head.headers, ending.call.request_headers());
         mirror::copies(&mut ending, &head);
         carry_out(ending, &head).await
     };
@@ -88,7 +88,7 @@ fn forward(mut ending: Ending, arrived: Arrived) -> Response<Body> {
     }
     headers::clean_response(&mut head.headers);
     head.headers.remove(header::CONTENT_LENGTH);
-    headers::change(&mut head.headers, &ending.call.response_headers);
+    headers::change(&mut head.headers, ending.call.response_headers());
     match (arrived.outcome, status) {
         (Outcome::Headers, _) => {
             let deadline = ending.call.deadline;

@@ -36,10 +36,6 @@ pub struct Call {
     pub record: DecisionRecord,
     /// When the call ends.
     pub deadline: Deadline,
-    /// Done to the request headers of every attempt.
-    pub request_headers: Arc<HeaderChanges>,
-    /// Done to the response headers.
-    pub response_headers: Arc<HeaderChanges>,
     /// Who gets a copy of the request: a call of its own, by [`crate::Engine::admit_copy`], whose
     /// answer is dropped. Mostly empty.
     pub copies: Vec<Backend>,
@@ -72,7 +68,26 @@ pub struct Call {
     pub(crate) last_failure: Option<Failure>,
 }
 
+/// Of a call without a route.
+static NO_CHANGES: HeaderChanges = HeaderChanges {
+    set: Vec::new(),
+    add: Vec::new(),
+    remove: Vec::new(),
+};
+
 impl Call {
+    /// Done to the request headers of every attempt.
+    pub fn request_headers(&self) -> &HeaderChanges {
+        let route = self.route.as_ref();
+        route.map_or(&NO_CHANGES, |route| &route.request_headers)
+    }
+
+    /// Done to the response headers.
+    pub fn response_headers(&self) -> &HeaderChanges {
+        let route = self.route.as_ref();
+        route.map_or(&NO_CHANGES, |route| &route.response_headers)
+    }
+
     /// While no answer has come: when [`crate::Engine::pick`] should be asked for another attempt
     /// although one is under way (gRFC A6 hedging). `None`: not, or no more. Only a request that can be
     /// sent again from its first byte can be hedged: whoever cannot does not ask.

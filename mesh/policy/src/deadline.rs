@@ -66,27 +66,39 @@ pub fn parse_timeout(value: &str) -> Option<Duration> {
 /// that the next hop never has more time than this one. Zero becomes `1n`: the spec wants a positive
 /// amount.
 pub fn format_timeout(timeout: Duration) -> String {
+    let mut room = TimeoutRoom::default();
+    String::from_utf8_lossy(write_timeout(timeout, &mut room)).into_owned()
+}
+
+/// Room for eight digits and a unit.
+pub type TimeoutRoom = [u8; 9];
+
+/// As [`format_timeout`], for every call of a proxy: formatting and allocating would take longer.
+pub fn write_timeout(timeout: Duration, room: &mut TimeoutRoom) -> &[u8] {
     const LARGEST: u64 = 99_999_999;
     // What does not fit lasts for centuries.
     let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
     let units = [
-        ('n', 1),
-        ('u', 1_000),
-        ('m', 1_000_000),
-        ('S', 1_000_000_000),
-        ('M', 60_000_000_000),
-        ('H', 3_600_000_000_000),
+        (b'n', 1),
+        (b'u', 1_000),
+        (b'm', 1_000_000),
+        (b'S', 1_000_000_000),
+        (b'M', 60_000_000_000),
+        (b'H', 3_600_000_000_000),
     ];
-    for (unit, size) in units {
+    let fits = |(unit, size)| {
         let amount = nanos / size;
-        if amount <= LARGEST {
-            // Written for every call: formatting would take longer.
-            let mut text = amount.max(1).to_string();
-            text.push(unit);
-            return text;
-        }
+        (amount <= LARGEST).then_some((unit, amount))
+    };
+    let (unit, amount) = units.into_iter().find_map(fits).unwrap_or((b'H', LARGEST));
+    let (mut amount, mut at) = (amount.max(1), room.len() - 1);
+    room[at] = unit;
+    while amount > 0 {
+        at -= 1;
+        room[at] = b'0' + (amount % 10) as u8;
+        amount /= 10;
     }
-    format!("{LARGEST}H")
+    &room[at..]
 }
 
 #[cfg(test)]

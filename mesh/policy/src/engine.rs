@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use foldhash::HashMap;
-use weft_model::dataplane::{Discovery, DnsName, Endpoint, HeaderChanges, Locality, Snapshot};
+use weft_model::dataplane::{Discovery, DnsName, Endpoint, Locality, Snapshot};
 
 use crate::{
     cluster::Cluster,
@@ -27,7 +27,6 @@ pub struct Engine {
     clusters: Slab<Cluster>,
     locality: Arc<Locality>,
     ids: DecisionId,
-    no_headers: Arc<HeaderChanges>,
     is_configured: bool,
 }
 

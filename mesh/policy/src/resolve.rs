@@ -39,8 +39,8 @@ pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     backends: Vec<WeightedBackend>,
     total_weight: u64,
-    pub(crate) request_headers: Arc<HeaderChanges>,
-    pub(crate) response_headers: Arc<HeaderChanges>,
+    pub(crate) request_headers: HeaderChanges,
+    pub(crate) response_headers: HeaderChanges,
     pub(crate) mirrors: Vec<Mirror>,
     pub(crate) fault: Option<Fault>,
 }
@@ -204,8 +204,8 @@ fn route(rule: &RouteRule) -> (Vec<RouteCondition>, Arc<Route>) {
             .iter()
             .map(|backend| u64::from(backend.weight))
             .sum(),
-        request_headers: Arc::new(rule.request_headers.clone()),
-        response_headers: Arc::new(rule.response_headers.clone()),
+        request_headers: rule.request_headers.clone(),
+        response_headers: rule.response_headers.clone(),
         mirrors: rule.mirrors.clone(),
         fault: rule.fault.clone(),
     };

@@ -32,13 +32,17 @@ impl HeaderBlock {
 
     /// Makes this the only value of the name, where the first one stood.
     pub fn set(&mut self, name: Name, value: &[u8]) {
-        let Some(first) = self.fields.iter().position(|record| record.name == name) else {
+        if name == Name::Other || !self.contains(name) {
             return self.push(name, value);
+        }
+        let is_it = |record: &Record| record.name == name;
+        let Some(first) = self.fields.iter().position(is_it) else {
+            return;
         };
-        if name == Name::Other {
+        self.replace_value(first, value);
+        if !self.fields[first + 1..].iter().any(is_it) {
             return;
         }
-        self.replace_value(first, value);
         let mut at = 0;
         self.retain_records(|record| {
             at += 1;

@@ -65,7 +65,7 @@ impl Engine {
         let asked = request.grpc_timeout.and_then(parse_timeout);
         let method = &resolution.method;
         let deadline = Deadline::starting(now, asked, method.timeout);
-        let mut call = self.call(record, deadline, owner, destination.backend);
+        let mut call = Self::call(record, deadline, owner, destination.backend);
         call.hash = hash;
         if !request.is_retry {
             call.retry = RetryState::new(method.retry.clone());
@@ -110,17 +110,15 @@ impl Engine {
             ..DecisionRecord::default()
         };
         let deadline = call.deadline.at_most(now, None);
-        let mut copy = self.call(record, deadline, id, id);
+        let mut copy = Self::call(record, deadline, id, id);
         copy.hash = hash.or(call.hash);
         Ok(copy)
     }
 
-    fn call(&self, record: DecisionRecord, deadline: Deadline, owner: Id, backend: Id) -> Call {
+    fn call(record: DecisionRecord, deadline: Deadline, owner: Id, backend: Id) -> Call {
         Call {
             record,
             deadline,
-            request_headers: Arc::clone(&self.no_headers),
-            response_headers: Arc::clone(&self.no_headers),
             copies: Vec::new(),
             retry: RetryState::default(),
             hedge: None,
@@ -243,8 +241,6 @@ impl Engine {
 /// Does to the call what its route asks for.
 fn follow(call: &mut Call, route: Arc<Route>, is_safe: bool, rng: &mut dyn RngCore) {
     call.record.route = Some(Arc::clone(&route.name));
-    call.request_headers = Arc::clone(&route.request_headers);
-    call.response_headers = Arc::clone(&route.response_headers);
     // A copy of a call that changes something would change it twice.
     for mirror in route.mirrors.iter().filter(|_| is_safe) {
         if fault::is_within(mirror.share_per_100_000, rng) {

@@ -40,7 +40,7 @@ fn a_route_sends_calls_to_another_target_with_the_rules_of_the_one_called() {
     };
     let mut world = World::with([routed(2, route), v2]);
     let mut call = world.call("Get");
-    assert_eq!(call.request_headers.set.len(), 1);
+    assert_eq!(call.request_headers().set.len(), 1);
     let attempt = world.picked(&mut call);
     assert_eq!(&*attempt.target, "carts-v2:7070");
     assert_eq!(

@@ -9,7 +9,11 @@ use base64::{
 use weft_channel::load;
 use weft_http2::{HeaderBlock, Name};
 use weft_model::dataplane::HeaderChanges;
-use weft_policy::{Headers, LoadReport, deadline::format_timeout, retry::trace_id};
+use weft_policy::{
+    Headers, LoadReport,
+    deadline::{TimeoutRoom, write_timeout},
+    retry::trace_id,
+};
 
 /// gRPC's binary metadata: padding is optional.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -97,7 +101,10 @@ fn remove_unknown_of_ours(block: &mut HeaderBlock) {
 /// The time that is left, for the next hop. Never more than there was.
 pub(crate) fn set_timeout(block: &mut HeaderBlock, left: Option<Duration>) {
     match left {
-        Some(left) => block.set(Name::GrpcTimeout, format_timeout(left).as_bytes()),
+        Some(left) => {
+            let mut room = TimeoutRoom::default();
+            block.set(Name::GrpcTimeout, write_timeout(left, &mut room));
+        }
         None => {
             block.remove(Name::GrpcTimeout);
         }

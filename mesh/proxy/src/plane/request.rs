@@ -104,7 +104,7 @@ impl Core {
                 self.stats.started(exchange.row);
                 head::clean_request(&mut exchange.head);
                 head::set_scheme(&mut exchange.head, call.record.is_cleartext);
-                head::change(&mut exchange.head, &call.request_headers);
+                head::change(&mut exchange.head, call.request_headers());
                 if let Some(at) = call.deadline.instant() {
                     exchange.deadline = self.wheel.set(at, Timer::Deadline(key));
                 }

@@ -83,7 +83,7 @@ impl Core {
         };
         head::clean_response(block);
         match &exchange.policy {
-            Policy::Outbound(call) => head::change(block, &call.response_headers),
+            Policy::Outbound(call) => head::change(block, call.response_headers()),
             Policy::Inbound(admission) => {
                 if !end_stream {
                     self.inbound.answered(admission, self.now);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const SLOTS: usize = 8192;
 /// Nanoseconds of a tick, one millisecond.
-const TICK: u128 = 1_000_000;
+const TICK: u64 = 1_000_000;
 const NONE: u32 = u32::MAX;
 
 /// A timer that was set.
@@ -59,9 +59,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Sets a timer. It is never early, and late by a tick at most.
     pub(crate) fn set(&mut self, at: Instant, what: T) -> TimerKey {
-        let after = at.saturating_duration_since(self.origin);
-        let due = (after.as_nanos().div_ceil(TICK)) as u64;
-        let due = due.max(self.now);
+        let due = self.nanos(at).div_ceil(TICK).max(self.now);
         let slot = due as usize % SLOTS;
         let node = Node {
             what,
@@ -114,8 +112,7 @@ impl<T: Copy> Wheel<T> {
 
     /// Moves what is due at `now` to `due`. Those timers are not set any more.
     pub(crate) fn expire(&mut self, now: Instant, due: &mut Vec<T>) {
-        let elapsed = now.saturating_duration_since(self.origin);
-        let until = (elapsed.as_nanos() / TICK) as u64;
+        let until = self.nanos(now) / TICK;
         // After a long sleep each slot needs to be looked at once.
         let first = self.now.max((until + 1).saturating_sub(SLOTS as u64));
         for tick in first..=until {
@@ -135,6 +132,13 @@ impl<T: Copy> Wheel<T> {
             }
         }
         self.now = self.now.max(until + 1);
+    }
+
+    /// Since the wheel was made. What does not fit lasts for centuries.
+    fn nanos(&self, at: Instant) -> u64 {
+        let after = at.saturating_duration_since(self.origin);
+        let seconds = after.as_secs().saturating_mul(1_000_000_000);
+        seconds.saturating_add(after.subsec_nanos().into())
     }
 
     /// When to call [`Self::expire`] at the latest. `None`: no timer is set.

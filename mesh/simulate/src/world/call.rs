@@ -39,7 +39,7 @@ impl Run {
             story.hedges = call.record.hedges;
             story.rule = call.record.rule.to_string();
             story.route = call.record.route.as_deref().unwrap_or("none").to_owned();
-            change_headers(&mut story.response_headers, &call.response_headers);
+            change_headers(&mut story.response_headers, call.response_headers());
         }
         story
     }
@@ -156,7 +156,7 @@ impl World<'_> {
     fn admitted(&mut self, id: CallId, call: Call) {
         let now = self.instant();
         let run = &mut self.calls[id];
-        change_headers(&mut run.headers, &call.request_headers);
+        change_headers(&mut run.headers, call.request_headers());
         let (path, copies) = (run.story.path.clone(), call.copies.clone());
         let (deadline, rule) = (call.deadline, Arc::clone(&call.record.rule));
         run.call = Some(call);
