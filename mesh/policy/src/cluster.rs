@@ -1,10 +1,12 @@
 //! The accounts of one target: its endpoints, its breakers and its retry budget.
 
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use foldhash::{HashMap, HashSet};
 use rand::RngCore;
 use weft_model::dataplane::{Endpoint, Locality, Target, TlsMode};
 
@@ -60,6 +62,11 @@ pub(crate) enum Choice {
     NoSubset,
 }
 
+/// By what an endpoint is the same workload, whatever else was learnt about it.
+fn workload(endpoint: &Endpoint) -> (SocketAddr, &str) {
+    (endpoint.address, &endpoint.instance)
+}
+
 impl Cluster {
     pub(crate) fn new(authority: Arc<str>, target: &Target, own_locality: Arc<Locality>) -> Self {
         let throttling = target.retry_throttling.clone();
@@ -113,22 +120,25 @@ impl Cluster {
 
     fn set_members(&mut self) {
         let target = Arc::clone(&self.target);
-        let gone: Vec<Id> = self
-            .members
-            .iter()
-            .filter(|(_, member)| !target.endpoints.iter().any(|endpoint| member.is(endpoint)))
-            .map(|(id, _)| id)
-            .collect();
-        for id in gone {
+        let named = target.endpoints.iter();
+        let named: HashSet<_> = named.map(workload).collect();
+        let members = self.members.iter();
+        let members = members.map(|(id, member)| (id, Arc::clone(&member.endpoint)));
+        let (stay, gone): (Vec<_>, Vec<_>) =
+            members.partition(|(_, endpoint)| named.contains(&workload(endpoint)));
+        for (id, _) in gone {
             self.members.remove(id);
         }
+        let known = stay.iter();
+        let mut known: HashMap<_, _> = known.map(|(id, it)| (workload(it), *id)).collect();
         for endpoint in &target.endpoints {
-            let known = self.members.values_mut().find(|member| member.is(endpoint));
-            match known {
+            let id = known.get(&workload(endpoint));
+            match id.and_then(|id| self.members.get_mut(*id)) {
                 Some(member) if *member.endpoint == *endpoint => {}
                 Some(member) => member.endpoint = Arc::new(endpoint.clone()),
                 None => {
-                    self.members.insert(Member::new(endpoint));
+                    let id = self.members.insert(Member::new(endpoint));
+                    known.insert(workload(endpoint), id);
                 }
             }
         }

@@ -35,11 +35,6 @@ impl Member {
         }
     }
 
-    /// Whether `endpoint` is the same workload, whatever else was learnt about it.
-    pub(super) fn is(&self, endpoint: &Endpoint) -> bool {
-        self.endpoint.address == endpoint.address && self.endpoint.instance == endpoint.instance
-    }
-
     pub(crate) fn health(&self, now: Instant) -> Health {
         match self.endpoint.health {
             HealthStatus::Draining => Health::Draining,

@@ -344,6 +344,11 @@ impl Link {
         self.phase == Phase::Connecting && self.wire.is_none() && self.h2.is_none()
     }
 
+    /// TCP is connected, TLS is not finished.
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.wire.is_some() && self.h2.is_none() && self.phase == Phase::Connecting
+    }
+
     /// Nothing but TCP, half a handshake or half a preface.
     pub(crate) fn has_not_begun(&self) -> bool {
         self.h2.as_ref().is_none_or(|h2| !h2.has_begun())

@@ -16,7 +16,7 @@ use super::{
     arena::Key,
     command::Command,
     core::{Core, Timer},
-    link::{Ended, Kind, Link, Phase, Side},
+    link::{Ended, Kind, Link, Phase, Side, Token},
     links::Current,
 };
 
@@ -29,6 +29,9 @@ const FIRST_LINK: usize = 3;
 const READ_BYTES: usize = 128 * 1024;
 /// Reads of one connection in a turn, while each fills the buffer.
 const READS: usize = 4;
+/// Handshakes that go on in one turn, each for some tenths of a millisecond: many callers that come at once
+/// must not hold up the calls of those who are there.
+const HANDSHAKES: usize = 16;
 /// How often connections are looked at for what time does to them.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -50,6 +53,8 @@ pub(crate) struct Turns {
     buffer: Vec<u8>,
     /// Connections with more to read than one turn allows.
     unread: Vec<Key<Link>>,
+    /// How many handshakes have gone on in this turn.
+    handshakes: usize,
     next_tick: Instant,
     due: Vec<Timer>,
     is_over: bool,
@@ -65,6 +70,7 @@ impl Turns {
             listeners: [None, None],
             buffer: vec![0; READ_BYTES],
             unread: Vec::new(),
+            handshakes: 0,
             due: Vec::new(),
             is_over: false,
         }
@@ -83,6 +89,7 @@ impl Turns {
                 polled => polled?,
             }
             self.core.now = Instant::now();
+            self.handshakes = 0;
             for key in std::mem::take(&mut self.unread) {
                 self.read(key);
             }
@@ -149,6 +156,13 @@ impl Turns {
 
     /// Reads a connection dry, or as much as a turn allows.
     fn read(&mut self, key: Key<Link>) {
+        let found = self.core.links.arena.get(key);
+        if found.is_some_and(Link::is_handshaking) {
+            if self.handshakes >= HANDSHAKES {
+                return self.unread.push(key);
+            }
+            self.handshakes += 1;
+        }
         for _ in 0..READS {
             let Some(link) = self.core.links.arena.get_mut(key) else {
                 return;
@@ -271,6 +285,10 @@ impl Core {
         let why = ended.to_string();
         let unsent = std::mem::take(&mut link.unsent);
         let abandoned = std::mem::take(&mut link.abandoned);
+        let tokens: Vec<Token> = match &link.h2 {
+            Some(h2) => h2.tokens().collect(),
+            None => Vec::new(),
+        };
         if let Some(link) = self.links.arena.free(key) {
             link.empty(&self.registry);
         }
@@ -283,18 +301,12 @@ impl Core {
                     self.engine.free(slot);
                 }
                 self.tell_upstream_end(pool, peer, &ended);
-                self.upstream_gone(key, pool, was_open, &unsent, &why);
+                self.upstream_gone(key, pool, was_open, &tokens, &unsent, &why);
             }
             Kind::Downstream { side, .. } => {
                 self.tell_end(side, peer, &ended);
-                for exchange in self.exchanges.keys() {
-                    if self
-                        .exchanges
-                        .get(exchange)
-                        .is_some_and(|found| found.down == key)
-                    {
-                        self.cancel(&mut Current::none(), exchange);
-                    }
+                for token in tokens {
+                    self.cancel(&mut Current::none(), token.exchange);
                 }
                 self.left(side);
             }
