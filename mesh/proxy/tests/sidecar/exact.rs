@@ -1,6 +1,12 @@
 //! What one end of a call says, the other hears: no more, no less, and not before.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{net::TcpListener, time::Instant};
 use weft_http2::{ErrorCode, Name, StreamId};
@@ -244,16 +250,32 @@ async fn the_end_of_a_deadline_reaches_the_workload_at_once() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_that_go_away_together_end_nobody_elses_call() {
     let mesh = Mesh::new("exact.local");
     let (_echo, server, _) = mesh.echo().await;
     let caller = mesh.caller("orders", &[server.inbound]).await;
     let mut client = caller.client().await;
     let mut ticks = client.ticks("forever").await.unwrap();
-    for _ in 0..10 {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let calling: Vec<_> = (0..40)
+        .map(|_| {
+            let (mut client, is_over) = (client.clone(), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    client.unary("hello").await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for have_begun in [false, true].repeat(10) {
         let mut together = Peer::caller(caller.outbound).await;
+        // It waits for messages, which do not come.
+        together.path = "/test.Echo/Collect";
         let streams: Vec<_> = (0..100).map(|_| together.call(&[], false)).collect();
+        if have_begun {
+            together.hears_nothing().await;
+        }
         for stream in streams {
             together.reset(stream, ErrorCode::CANCEL);
         }
@@ -262,10 +284,11 @@ async fn callers_that_go_away_together_end_nobody_elses_call() {
         together.hears_nothing().await;
         ticks.message().await.unwrap();
     }
-    for _ in 0..20 {
-        ticks.message().await.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    for calling in calling {
+        calling.await.expect("no call failed");
     }
-    assert_eq!(client.unary("hello").await.unwrap(), "hello");
+    ticks.message().await.unwrap();
 }
 
 #[tokio::test]

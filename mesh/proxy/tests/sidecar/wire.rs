@@ -52,6 +52,8 @@ pub struct Peer<S = TcpStream> {
     io: S,
     h2: Connection<()>,
     seen: VecDeque<(StreamId, Seen)>,
+    /// What is called.
+    pub path: &'static str,
 }
 
 /// A message of gRPC with seven bytes of payload.
@@ -95,7 +97,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 
     fn over(io: S, h2: Connection<()>) -> Self {
         let seen = VecDeque::new();
-        Self { io, h2, seen }
+        Self {
+            io,
+            h2,
+            seen,
+            path: "/test.Wire/Call",
+        }
     }
 
     /// Begins a call.
@@ -106,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
             (Name::Method, "POST"),
             (Name::Scheme, "http"),
             (Name::Authority, AUTHORITY),
-            (Name::Path, "/test.Wire/Call"),
+            (Name::Path, self.path),
             (Name::ContentType, "application/grpc"),
             (Name::Te, "trailers"),
         ];
