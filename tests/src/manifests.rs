@@ -90,24 +90,25 @@ fn expressible(service: &Service, target: &Target) -> Result<()> {
 
 /// What the mesh file says and both meshes do without, as comments: why, and for whom.
 pub fn comments(mesh: &Mesh) -> String {
-    let left_out: [(&str, &str, fn(&Service) -> bool); 2] = [
-        (
-            "adaptiveConcurrency",
-            "no proxy sheds load before the workload",
-            |service| service.adaptive_concurrency.is_some(),
-        ),
-        (
-            "healthCheckConfig",
-            "the kubelet probes each workload, not its callers",
-            |service| service.health_check.is_some(),
-        ),
-    ];
-    let lines = left_out.into_iter().filter_map(|(key, why, has)| {
+    let left_out = |key: &str, why: &str, has: fn(&Service) -> bool| {
         let services = mesh.services.values().filter(|service| has(service));
         let names: Vec<_> = services.map(|service| service.name.as_str()).collect();
-        (!names.is_empty()).then(|| format!("# Left out: {key} of {}; {why}.\n", names.join(", ")))
-    });
-    lines.collect()
+        match names.as_slice() {
+            [] => String::new(),
+            names => format!("# Left out: {key} of {}; {why}.\n", names.join(", ")),
+        }
+    };
+    let shedding = left_out(
+        "adaptiveConcurrency",
+        "no proxy sheds load before the workload",
+        |service| service.adaptive_concurrency.is_some(),
+    );
+    let probes = left_out(
+        "healthCheckConfig",
+        "the kubelet probes each workload, not its callers",
+        |service| service.health_check.is_some(),
+    );
+    shedding + &probes
 }
 
 /// Methods that behave alike, as `(service, method)`. Empty: whatever else is called.
