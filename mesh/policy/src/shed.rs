@@ -167,7 +167,7 @@ impl Shedder {
         RetryAdvice::After(Duration::from_secs_f64(wait * rng.random_range(0.5..1.5)))
     }
 
-    /// Ends the window where it is over, and sets the limit anew.
+    /// Ends the window where it is over.
     fn look(&mut self, now: Instant) {
         let answers = self.window.answers;
         let age = now.saturating_duration_since(self.window.began);
@@ -191,8 +191,13 @@ impl Shedder {
                 Next::Learned => self.paces.window_ended(Trust::Full),
                 Next::AtLeast => self.paces.window_ended(Trust::Downwards),
             }
-            return;
+        } else {
+            self.judge(&window, slowness);
         }
+    }
+
+    /// Sets the limit anew by what a window outside of probes showed.
+    fn judge(&mut self, window: &Window, slowness: Option<f64>) {
         let is_in_use = window.most_in_flight * 2 >= self.limit();
         let slowness = slowness.filter(|_| is_in_use);
         let is_fast = slowness.is_some_and(|slowness| slowness < probe::FASTER);

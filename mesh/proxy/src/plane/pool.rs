@@ -1,6 +1,6 @@
 //! Who gets which connection, and when another one is made.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 use weft_identity::{Expected, SpiffeId, client_config};
@@ -12,7 +12,7 @@ use super::{
     exchange::{Exchange, Place},
     link::{Ended, Kind, Link, Phase, Token},
     links::Current,
-    pools::{Pool, PoolKey},
+    pools::Pool,
     tls::Tls,
     turn,
 };
@@ -269,22 +269,6 @@ impl Core {
             let attempt = exchange.and_then(|exchange| exchange.attempts.get(index));
             if attempt.is_some_and(|attempt| attempt.place == Place::Waiting) {
                 self.attempt_failed(current, key, index, outcome.clone());
-            }
-        }
-    }
-
-    /// Lets endpoints go that no target has any more, with their connections.
-    pub(crate) fn keep_pools(&mut self, wanted: &HashSet<PoolKey>) {
-        for key in self.pools.all.keys() {
-            let Some(pool) = self.pools.all.get_mut(key) else {
-                continue;
-            };
-            pool.is_forgotten = !wanted.contains(&pool.key);
-            if pool.is_forgotten {
-                for link in pool.links.clone() {
-                    self.leave(link);
-                }
-                self.pools.free_if_done(key);
             }
         }
     }

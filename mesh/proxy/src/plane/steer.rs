@@ -53,7 +53,7 @@ impl Core {
         self.wake_held();
     }
 
-    /// Lets connections to endpoints go that no target has any more.
+    /// Lets endpoints go that no target has any more, with their connections.
     fn forget_pools(&mut self) {
         let clusters = self.engine.clusters(self.now);
         let mut wanted: HashSet<PoolKey> = clusters
@@ -70,7 +70,18 @@ impl Core {
             address: self.app,
             identity: None,
         });
-        self.keep_pools(&wanted);
+        for key in self.pools.all.keys() {
+            let Some(pool) = self.pools.all.get_mut(key) else {
+                continue;
+            };
+            pool.is_forgotten = pool.key.identity.is_some() && !wanted.contains(&pool.key);
+            if pool.is_forgotten {
+                for link in pool.links.clone() {
+                    self.leave(link);
+                }
+                self.pools.free_if_done(key);
+            }
+        }
     }
 
     /// New rules also hold for calls that are under way: a stream may last for hours.
