@@ -8,135 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-use tokio_rustls::TlsConnector;
 use tonic::Code;
 use tonic_types::StatusExt;
-use weft_identity::{Expected, bootstrap_client_config, client_config, server_name};
 
 use crate::{
     logs,
-    support::{Mesh, Running, eventually},
+    support::{Mesh, eventually},
 };
-
-/// Sends an HTTP/2 preface over TLS and expects to be cut off without an answer.
-async fn is_refused(server: &Running, config: Arc<rustls::ClientConfig>) -> String {
-    let tcp = TcpStream::connect(server.inbound).await.unwrap();
-    let own = tcp.local_addr().unwrap().to_string();
-    let name = server_name(server.inbound.ip());
-    if let Ok(mut stream) = TlsConnector::from(config).connect(name, tcp).await {
-        let _ = stream
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-            .await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        assert!(answer.is_empty(), "it was answered: {answer:?}");
-    }
-    own
-}
-
-#[tokio::test]
-async fn plaintext_is_refused_and_logged() {
-    let mesh = Mesh::new("identity.local");
-    let (echo, server, _) = mesh.echo().await;
-    let mut tcp = TcpStream::connect(server.inbound).await.unwrap();
-    let own = tcp.local_addr().unwrap().to_string();
-    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    let closed = tokio::time::timeout(Duration::from_secs(1), tcp.read_to_end(&mut answer));
-    let _ = closed.await.expect("it is closed within a second");
-    logs::line(&[
-        &own,
-        "inbound connection refused",
-        "the peer spoke plaintext",
-    ])
-    .await;
-    assert_eq!(echo.call_count(), 0);
-}
-
-#[tokio::test]
-async fn a_peer_without_a_certificate_is_refused_and_logged() {
-    let mesh = Mesh::new("identity.local");
-    let (_echo, server, _) = mesh.echo().await;
-    let bundle = mesh.identity("orders").bundle().clone();
-    let config = bootstrap_client_config(bundle, Expected::Any).unwrap();
-    let own = is_refused(&server, config).await;
-    let line = logs::line(&[&own, "inbound connection refused", "NO_CERTIFICATE"]).await;
-    assert!(
-        line.contains("an identity of trust domain identity.local"),
-        "{line}"
-    );
-}
-
-#[tokio::test]
-async fn a_peer_of_another_trust_domain_is_refused_and_logged() {
-    let mesh = Mesh::new("identity.local");
-    let foreign = Mesh::new("foreign.local");
-    let (_echo, server, _) = mesh.echo().await;
-    // It would accept anyone, so that the refusal is the server's.
-    let config = AcceptsAnyone::config(&foreign);
-    let own = is_refused(&server, config).await;
-    let line = logs::line(&[&own, "inbound connection refused", "OTHER_TRUST_DOMAIN"]).await;
-    assert!(
-        line.contains("spiffe://foreign.local/ns/shop/sa/orders"),
-        "{line}"
-    );
-}
-
-struct AcceptsAnyone;
-
-impl AcceptsAnyone {
-    fn config(mesh: &Mesh) -> Arc<rustls::ClientConfig> {
-        let identity = mesh.identity("orders");
-        let template = client_config(&identity, Expected::Any).unwrap();
-        let mut config = rustls::ClientConfig::clone(&template);
-        config.dangerous().set_certificate_verifier(Arc::new(Blind));
-        Arc::new(config)
-    }
-}
-
-#[derive(Debug)]
-struct Blind;
-
-impl rustls::client::danger::ServerCertVerifier for Blind {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        vec![rustls::SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
 
 #[tokio::test]
 async fn a_caller_without_a_rule_is_denied_until_a_rule_comes_on_the_same_connection() {
@@ -193,24 +71,6 @@ async fn an_endpoint_that_is_somebody_else_gets_no_request() {
         status.message().contains(mesh.id("echo").as_str()),
         "{status:?}"
     );
-    assert_eq!(echo.call_count(), 0);
-}
-
-#[tokio::test]
-async fn a_peer_of_an_older_tls_is_refused_and_logged() {
-    let mesh = Mesh::new("identity.local");
-    let (echo, server, _) = mesh.echo().await;
-    let modern = client_config(&mesh.identity("orders"), Expected::Any).unwrap();
-    let provider = Arc::clone(modern.crypto_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS12])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Blind))
-        .with_no_client_auth();
-    let own = is_refused(&server, Arc::new(config)).await;
-    let line = logs::line(&[&own, "inbound connection refused"]).await;
-    assert!(line.contains("OLD_TLS"), "{line}");
     assert_eq!(echo.call_count(), 0);
 }
 

@@ -27,5 +27,6 @@ mod registration;
 mod retries;
 mod shedding;
 mod stalls;
+mod strangers;
 mod support;
 mod wire;
