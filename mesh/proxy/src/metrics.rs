@@ -1,17 +1,11 @@
 //! Metrics of the data plane, read from its thread when somebody asks. Families of calls are those of
 //! [`weft_runtime::metrics::calls`]; besides, [`gauges`] says how things stand now, and [`ejections`] what
 //! outlier detection has done.
-//!
-//! Istio's counters of messages are left out: payload is forwarded without a look at where its messages
-//! begin, and looking would cost every call.
 
 mod ejections;
 mod gauges;
 
-use std::{
-    borrow::Cow,
-    sync::{Arc, Weak},
-};
+use std::sync::{Arc, Weak};
 
 use prometheus_client::{
     collector::Collector,
@@ -28,7 +22,7 @@ use weft_runtime::metrics::{
     },
 };
 
-use crate::plane::{ByStatus, Core, Counts, Durations, Plane, Side};
+use crate::plane::{Core, Counts, Durations, Ended, Plane, Side};
 
 /// Reads the counts of a data plane.
 #[derive(Debug)]
@@ -108,17 +102,10 @@ fn client(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
         grpc_method: Arc::clone(&row.labels.method),
         grpc_target: Arc::clone(&row.labels.peer),
     };
-    let by_status = |of: fn(&Counts) -> &ByStatus| {
-        rows().flat_map(move |row| {
-            of(row).iter().map(move |(status, durations)| {
-                let labels = ClientStatusLabels {
-                    grpc_method: Arc::clone(&row.labels.method),
-                    grpc_target: Arc::clone(&row.labels.peer),
-                    grpc_status: code::name(*status),
-                };
-                (labels, durations)
-            })
-        })
+    let with_status = |row: &Counts, status| ClientStatusLabels {
+        grpc_method: Arc::clone(&row.labels.method),
+        grpc_target: Arc::clone(&row.labels.peer),
+        grpc_status: code::name(status),
     };
     let nonzero = |of: fn(&Counts) -> u64| {
         let counts = rows().map(move |row| (labels(row), of(row)));
@@ -126,10 +113,20 @@ fn client(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     };
     let attempts = rows().map(|row| (labels(row), row.attempts_started));
     counters(encoder, calls::CLIENT_ATTEMPTS, attempts)?;
-    let attempts = by_status(|row| &row.attempts);
+    let attempts = rows().flat_map(|row| {
+        let attempts = row.attempts.iter();
+        attempts.map(move |(status, durations)| (with_status(row, *status), durations))
+    });
     seconds(encoder, calls::CLIENT_ATTEMPT_SECONDS, attempts)?;
-    let ended = by_status(|row| &row.calls);
-    seconds(encoder, calls::CLIENT_CALL_SECONDS, ended)?;
+    let mut ended: Sums<_, Durations> = Sums::default();
+    for row in rows() {
+        for calls in &row.calls {
+            ended
+                .of(with_status(row, calls.status))
+                .add(&calls.durations);
+        }
+    }
+    seconds(encoder, calls::CLIENT_CALL_SECONDS, ended.iter())?;
     counters(encoder, calls::CLIENT_RETRIES, nonzero(|row| row.retries))?;
     let transparent = nonzero(|row| row.transparent_retries);
     counters(encoder, calls::CLIENT_TRANSPARENT_RETRIES, transparent)?;
@@ -149,12 +146,12 @@ fn server(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
             grpc_method: Arc::clone(grpc_method),
         };
         *started.of(labels) += row.started;
-        for (status, durations) in &row.calls {
+        for calls in &row.calls {
             let labels = ServerStatusLabels {
                 grpc_method: Arc::clone(grpc_method),
-                grpc_status: code::name(*status),
+                grpc_status: code::name(calls.status),
             };
-            ended.of(labels).add(durations);
+            ended.of(labels).add(&calls.durations);
         }
     }
     counters(encoder, calls::SERVER_CALLS, started.0)?;
@@ -164,42 +161,48 @@ fn server(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
 /// What Istio's dashboards read. Methods are not in its labels.
 fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     let own: Arc<str> = account(reading.id.as_ref().map(SpiffeId::as_str)).into();
-    let mut ended: Sums<IstioLabels, Durations> = Sums::default();
+    let mut ended: Sums<IstioLabels, Ended> = Sums::default();
     for row in &reading.rows {
         let peer = &row.labels.peer;
-        let labels = |status, is_mutual| match row.labels.side {
-            Side::Outbound => {
-                IstioLabels::new(Reporter::Source, Arc::clone(&own), peer, status, is_mutual)
-            }
-            Side::Inbound => {
-                let source = account(Some(peer)).into();
-                IstioLabels::new(Reporter::Destination, source, service, status, is_mutual)
-            }
-        };
-        for (status, durations) in &row.calls {
-            let mut cleartext = row.cleartext.iter();
-            let mutual = match cleartext.find(|(other, _)| other == status) {
-                Some((_, cleartext)) => {
-                    ended.of(labels(*status, false)).add(cleartext);
-                    Cow::Owned(durations.without(cleartext))
+        for calls in &row.calls {
+            let (status, is_mutual) = (calls.status, !calls.is_cleartext);
+            let labels = match row.labels.side {
+                Side::Outbound => {
+                    IstioLabels::new(Reporter::Source, Arc::clone(&own), peer, status, is_mutual)
                 }
-                None => Cow::Borrowed(durations),
+                Side::Inbound => {
+                    let source = account(Some(peer)).into();
+                    IstioLabels::new(Reporter::Destination, source, service, status, is_mutual)
+                }
             };
-            if mutual.count() > 0 {
-                ended.of(labels(*status, true)).add(&mutual);
+            let sum = ended.of(labels);
+            sum.durations.add(&calls.durations);
+            for (sum, count) in sum.messages.iter_mut().zip(calls.messages) {
+                *sum += count;
             }
         }
     }
-    let counts = ended
-        .iter()
-        .map(|(labels, durations)| (labels, durations.count()));
-    counters(encoder, calls::ISTIO_REQUESTS, counts)?;
-    let definition = calls::ISTIO_REQUEST_MILLISECONDS;
+    let counts = |of: fn(&Ended) -> u64| ended.iter().map(move |(labels, sum)| (labels, of(sum)));
+    counters(
+        encoder,
+        calls::ISTIO_REQUESTS,
+        counts(|sum| sum.durations.count()),
+    )?;
+    counters(
+        encoder,
+        calls::ISTIO_REQUEST_MESSAGES,
+        counts(|sum| sum.messages[0]),
+    )?;
+    counters(
+        encoder,
+        calls::ISTIO_RESPONSE_MESSAGES,
+        counts(|sum| sum.messages[1]),
+    )?;
     histograms(
         encoder,
-        definition,
+        calls::ISTIO_REQUEST_MILLISECONDS,
         (&ISTIO_MILLISECONDS, 1000.0),
-        ended.iter(),
+        ended.iter().map(|(labels, sum)| (labels, &sum.durations)),
     )
 }
 

@@ -22,6 +22,7 @@ mod life;
 mod link;
 mod links;
 mod log;
+mod messages;
 mod pool;
 mod pools;
 mod probe;
@@ -39,5 +40,5 @@ pub(crate) use self::{
     command::{Command, Plane},
     core::Core,
     link::Side,
-    stats::{ByStatus, Counts, Durations},
+    stats::{Counts, Durations, Ended},
 };

@@ -10,6 +10,7 @@ use super::{
     arena::Key,
     head::{self, text},
     link::{Link, Side},
+    messages::Messages,
     pools::Pool,
     stats::Row,
     wheel::TimerKey,
@@ -164,6 +165,8 @@ pub(crate) struct Exchange {
     /// How long no attempt was under way since the first had begun.
     pub(crate) idle: Duration,
     pub(crate) row: Row,
+    /// Those of the request, those of the answer.
+    pub(crate) messages: [Messages; 2],
 }
 
 impl Exchange {
@@ -197,6 +200,7 @@ impl Exchange {
             idle_since: now,
             idle: Duration::ZERO,
             row: Row::default(),
+            messages: Default::default(),
         }
     }
 
@@ -224,6 +228,7 @@ impl Exchange {
         self.is_abandoned = false;
         self.span = None;
         self.idle = Duration::ZERO;
+        self.messages = Default::default();
     }
 
     /// Gives memory back that the last call needed.

@@ -12,6 +12,7 @@ use super::{
     link::Side,
     links::Current,
     log,
+    messages::Messages,
     wheel::TimerKey,
 };
 
@@ -186,9 +187,9 @@ impl Core {
         }
         let took = self.now.saturating_duration_since(exchange.started);
         if !matches!(exchange.policy, Policy::Probe(_)) {
-            let is_cleartext = exchange.leaves_mesh();
-            self.stats
-                .ended(exchange.row, end.status, took, is_cleartext);
+            let kind = (end.status, exchange.leaves_mesh());
+            let messages = exchange.messages.map(Messages::count);
+            self.stats.ended(exchange.row, kind, took, messages);
         }
         if let Some(mut span) = exchange.span.take() {
             let record = exchange.record();

@@ -183,6 +183,7 @@ impl Core {
             return current.ignore(stream, bytes.len());
         };
         exchange.request_ended |= end_stream;
+        exchange.messages[0].see(bytes);
         let position = exchange.body.end();
         if exchange.is_replayable {
             // A message says in its head how long it is: one that cannot be kept whole is not kept at all.

@@ -134,6 +134,7 @@ impl Core {
             }
             return;
         }
+        exchange.messages[1].see(bytes);
         let position = exchange.answer.end();
         let mut taken = 0;
         if exchange.answer.kept() == 0 {

@@ -47,17 +47,6 @@ impl Durations {
         self.seconds += other.seconds;
     }
 
-    /// What is left without some that were counted here.
-    pub(crate) fn without(&self, some: &Self) -> Self {
-        let mut left = self.clone();
-        for (own, others) in left.buckets.iter_mut().zip(some.buckets) {
-            *own -= others;
-        }
-        // The difference of two sums of the same numbers may be a hair below zero.
-        left.seconds = (self.seconds - some.seconds).max(0.0);
-        left
-    }
-
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
@@ -95,14 +84,23 @@ fn observe(by_status: &mut ByStatus, status: i32, took: Duration) {
     by_status[at].1.observe(took);
 }
 
+/// Calls of a row that ended alike.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ended {
+    pub(crate) status: i32,
+    /// They left in cleartext, for a target outside the mesh.
+    pub(crate) is_cleartext: bool,
+    pub(crate) durations: Durations,
+    /// Of their requests, of their answers.
+    pub(crate) messages: [u64; 2],
+}
+
 /// The counts of one row.
 #[derive(Clone, Debug)]
 pub(crate) struct Counts {
     pub(crate) labels: Labels,
     pub(crate) started: u64,
-    pub(crate) calls: ByStatus,
-    /// Those of `calls` that went out in cleartext.
-    pub(crate) cleartext: ByStatus,
+    pub(crate) calls: Vec<Ended>,
     pub(crate) attempts_started: u64,
     pub(crate) attempts: ByStatus,
     pub(crate) retries: u64,
@@ -118,7 +116,6 @@ impl Counts {
             labels,
             started: 0,
             calls: Vec::new(),
-            cleartext: Vec::new(),
             attempts_started: 0,
             attempts: Vec::new(),
             retries: 0,
@@ -204,12 +201,29 @@ impl Stats {
         self.with(row, |counts| counts.started += 1);
     }
 
-    /// A call is over. `is_cleartext`: it left in cleartext, for a target outside the mesh.
-    pub(crate) fn ended(&mut self, row: Row, status: i32, took: Duration, is_cleartext: bool) {
+    /// A call is over: with which status, and whether it left in cleartext.
+    pub(crate) fn ended(
+        &mut self,
+        row: Row,
+        (status, is_cleartext): (i32, bool),
+        took: Duration,
+        messages: [u64; 2],
+    ) {
         self.with(row, |counts| {
-            observe(&mut counts.calls, status, took);
-            if is_cleartext {
-                observe(&mut counts.cleartext, status, took);
+            let calls = &mut counts.calls;
+            let is_like =
+                |other: &Ended| (other.status, other.is_cleartext) == (status, is_cleartext);
+            let at = calls.iter().position(is_like).unwrap_or_else(|| {
+                calls.push(Ended {
+                    status,
+                    is_cleartext,
+                    ..Ended::default()
+                });
+                calls.len() - 1
+            });
+            calls[at].durations.observe(took);
+            for (sum, count) in calls[at].messages.iter_mut().zip(messages) {
+                *sum += count;
             }
         });
     }

@@ -1,5 +1,6 @@
 //! Operators see calls under the names gRPC gives them.
 
+use futures::StreamExt as _;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use weft_model::dataplane::OutlierDetection;
@@ -16,6 +17,8 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
     client.unary("hello").await.unwrap();
     echo.fail_next(1);
     client.safe("flaky").await.unwrap();
+    let ticks = client.ticks("3").await.unwrap();
+    assert_eq!(ticks.count().await, 3);
     stranger.client().await.unary("hello").await.unwrap_err();
     let mut plain = TcpStream::connect(server.inbound).await.unwrap();
     plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -38,9 +41,17 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
         format!("grpc_client_call_duration_seconds_count{of_safe},grpc_status=\"OK\"}} 1"),
         format!("grpc_client_call_retries_total{of_safe}}} 1"),
         format!("grpc_client_call_retry_delay_seconds_count{of_safe}}} 1"),
-        format!("istio_requests_total{} 2", istio("source", "orders", 0)),
+        format!("istio_requests_total{} 3", istio("source", "orders", 0)),
         format!(
-            "istio_request_duration_milliseconds_count{} 2",
+            "istio_request_duration_milliseconds_count{} 3",
+            istio("source", "orders", 0)
+        ),
+        format!(
+            "istio_request_messages_total{} 3",
+            istio("source", "orders", 0)
+        ),
+        format!(
+            "istio_response_messages_total{} 5",
             istio("source", "orders", 0)
         ),
         r#"weft_upstream_endpoints{grpc_target="echo:7070",health="HEALTHY"} 1"#.to_owned(),
@@ -52,7 +63,16 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
     let inbound = server.metrics.encode();
     for line in [
         &format!(
-            "istio_requests_total{} 2",
+            "istio_requests_total{} 3",
+            istio("destination", "orders", 0)
+        ),
+        // The attempt that failed.
+        &format!(
+            "istio_request_messages_total{} 1",
+            istio("destination", "orders", 14)
+        ),
+        &format!(
+            "istio_response_messages_total{} 5",
             istio("destination", "orders", 0)
         ),
         &format!("istio_requests_total{} 1", istio("destination", "carts", 7)),

@@ -65,6 +65,10 @@ definitions! {
         "Calls, as seen by the reporter.";
     ISTIO_REQUEST_MILLISECONDS = "istio_request_duration_milliseconds",
         "Time from the start of a call to its end, as seen by the reporter.";
+    ISTIO_REQUEST_MESSAGES = "istio_request_messages",
+        "Messages of the requests of calls that have ended, as seen by the reporter.";
+    ISTIO_RESPONSE_MESSAGES = "istio_response_messages",
+        "Messages of the answers of calls that have ended, as seen by the reporter.";
     REFUSED_CONNECTIONS = "weft_inbound_connections_refused",
         "Inbound connections refused before any request, by reason.";
     CLOSED_CONNECTIONS = "weft_connections_closed",
