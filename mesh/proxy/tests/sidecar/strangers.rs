@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, ServerConfig, SignatureScheme,
     client::{
@@ -123,6 +123,20 @@ fn self_signed(names: &[&str]) -> Certificate {
     with_key(&key, certificate.der().clone())
 }
 
+/// What the mesh's own root signs, as `change` makes it.
+fn signed(mesh: &Mesh, account: &str, change: impl FnOnce(&mut CertificateParams)) -> Certificate {
+    let read = |name| std::fs::read_to_string(mesh.dir().join("ca").join(name)).unwrap();
+    let root_key = KeyPair::from_pem(&read("root-key.pem")).unwrap();
+    let root = Issuer::from_ca_cert_pem(&read("root.pem"), root_key).unwrap();
+    let mut params = CertificateParams::default();
+    let id = mesh.id(account).to_string();
+    params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &root).unwrap();
+    with_key(&key, certificate.der().clone())
+}
+
 fn malformed() -> Certificate {
     let bytes = b"\x30\x82\xff\xff not a certificate".to_vec();
     with_key(&KeyPair::generate().unwrap(), bytes.into())
@@ -142,8 +156,13 @@ async fn is_over(identity: &Identity) {
     eventually("the certificate is over", is_over).await;
 }
 
-/// Whoever is refused for its certificate, by the reason that is logged and a word of what came.
-fn strangers(mesh: &Mesh, account: &str) -> Vec<(&'static str, String, Certificate)> {
+/// Whoever is refused for its certificate, by the reason that is logged and a word of what came. `wrong` is
+/// what the other side of a connection uses a certificate for.
+fn strangers(
+    mesh: &Mesh,
+    account: &str,
+    wrong: ExtendedKeyUsagePurpose,
+) -> Vec<(&'static str, String, Certificate)> {
     let id = mesh.id(account).to_string();
     let foreign = Mesh::new("foreign.local");
     let forged = Mesh::new("strangers.local");
@@ -175,6 +194,20 @@ fn strangers(mesh: &Mesh, account: &str) -> Vec<(&'static str, String, Certifica
             self_signed(&["https://strangers.local/orders"]),
         ),
         ("NO_IDENTITY", "carries no identity".to_owned(), malformed()),
+        (
+            "WRONG_PURPOSE",
+            id.clone(),
+            signed(mesh, account, |params| {
+                params.extended_key_usages = vec![wrong]
+            }),
+        ),
+        (
+            "NOT_YET_VALID",
+            id,
+            signed(mesh, account, |params| {
+                params.not_before = rcgen::date_time_ymd(2999, 1, 1);
+            }),
+        ),
     ]
 }
 
@@ -241,7 +274,7 @@ async fn callers_that_prove_no_name_are_refused_before_the_workload_hears_of_the
     let (echo, server, _) = mesh.echo().await;
     let expired = short(&mesh, "orders");
     let orders = mesh.id("orders").to_string();
-    let mut callers: Vec<_> = strangers(&mesh, "orders")
+    let mut callers: Vec<_> = strangers(&mesh, "orders", ExtendedKeyUsagePurpose::ServerAuth)
         .into_iter()
         .map(|(reason, word, certificate)| (reason, word, client(certificate, &TLS13)))
         .collect();
@@ -336,7 +369,7 @@ async fn endpoints_that_prove_no_name_get_no_word_and_the_callers_sidecar_says_w
     let mesh = Mesh::new("strangers.local");
     let expired = short(&mesh, "echo");
     let echo = mesh.id("echo").to_string();
-    let mut endpoints: Vec<_> = strangers(&mesh, "echo")
+    let mut endpoints: Vec<_> = strangers(&mesh, "echo", ExtendedKeyUsagePurpose::ClientAuth)
         .into_iter()
         .map(|(reason, word, certificate)| (reason, word, Some(server(certificate, &TLS13))))
         .collect();

@@ -1,6 +1,6 @@
 //! A mesh without a control plane: a certificate authority, sidecars, and snapshots made by hand.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{StatusCode, Uri};
@@ -31,7 +31,7 @@ pub const AUTHORITY: &str = "echo:7070";
 pub struct Mesh {
     pub authority: CertificateAuthority,
     trust_domain: TrustDomain,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Mesh {
@@ -42,8 +42,13 @@ impl Mesh {
         Self {
             authority: CertificateAuthority::open(dir.path(), &trust_domain).unwrap(),
             trust_domain,
-            _dir: dir,
+            dir,
         }
+    }
+
+    /// The authority's files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn id(&self, account: &str) -> SpiffeId {
