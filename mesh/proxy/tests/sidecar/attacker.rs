@@ -225,6 +225,26 @@ impl Attacker {
         goaway.expect("the connection is closed without a word")
     }
 
+    /// The code of the next reset, and its stream.
+    pub async fn next_reset(&mut self) -> (u32, u32) {
+        let reset = async {
+            let mut head = [0; 9];
+            loop {
+                self.stream.read_exact(&mut head).await.unwrap();
+                let [_, a, b, c, d] = *head.last_chunk::<5>().unwrap();
+                let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+                self.stream.read_exact(&mut payload).await.unwrap();
+                if head[3] == RST_STREAM {
+                    let code = u32::from_be_bytes(payload[..].try_into().unwrap());
+                    return (u32::from_be_bytes([a, b, c, d]), code);
+                }
+            }
+        };
+        timeout(Duration::from_secs(5), reset)
+            .await
+            .expect("a reset comes")
+    }
+
     /// Answers PINGs and takes whatever comes but gives no window, until the sidecar closes.
     pub async fn linger(&mut self) -> Option<Ending> {
         let mut goaway = None;

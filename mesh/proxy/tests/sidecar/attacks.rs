@@ -6,6 +6,7 @@ use tokio::time::timeout;
 
 use crate::{attacker::*, logs, support::eventually};
 
+const PROTOCOL_ERROR: u32 = 1;
 const CALM: u32 = 11;
 
 /// Resets that the sidecar is made to send, and what such a flood may meet first.
@@ -161,6 +162,42 @@ async fn floods_end_their_connection_by_name_and_harm_nobody() {
     let idle = r#"weft_upstream_requests{grpc_target="echo:7070"} 0"#;
     let is_idle = || scene.caller.metrics.encode().contains(idle);
     eventually("no call is left", is_idle).await;
+}
+
+/// What RFC 9113, section 8, forbids: it could mean something else to whoever reads it next.
+const MALFORMED: [&[(&str, &str)]; 12] = [
+    &[("x", "a\r\nx-weft-caller: spiffe://a")],
+    &[("x", "a\0b")],
+    &[("x", " a")],
+    &[("x\r\ny", "a")],
+    &[("X-Upper", "a")],
+    &[("connection", "keep-alive")],
+    &[("transfer-encoding", "chunked")],
+    &[("upgrade", "websocket")],
+    &[("te", "gzip")],
+    &[(":path", "/test.Echo/Safe")],
+    &[(":unknown", "a")],
+    &[("content-length", "7"), ("content-length", "8")],
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_requests_are_reset_and_reach_nobody() {
+    let scene = Scene::new("malformed.local").await;
+    for (door, _) in scene.doors() {
+        let mut attacker = door.enter(&[]).await;
+        for (number, more) in MALFORMED.into_iter().enumerate() {
+            let block = [request("Unary"), block(more)].concat();
+            let id = stream(number);
+            let mut bytes = frame(HEADERS, END_HEADERS, id, &block);
+            bytes.extend(frame(DATA, END_STREAM, id, &message("hello")));
+            attacker.send(&bytes).await.unwrap();
+            let reset = attacker.next_reset().await;
+            assert_eq!(reset, (id, PROTOCOL_ERROR), "{more:?} at {}", door.address);
+        }
+        assert_eq!(scene.echo.call_count(), 0);
+    }
+    let mut client = scene.caller.client().await;
+    assert_eq!(client.unary("hello").await.unwrap(), "hello");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
