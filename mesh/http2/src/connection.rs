@@ -261,6 +261,9 @@ impl<T: Copy> Connection<T> {
             return;
         };
         found.is_released = true;
+        if found.is_charged {
+            self.guard.reset_is_over();
+        }
         if let (Some(side), false) = (found.reset, found.held) {
             self.streams.remove(stream.0, Past::Reset(side));
         }
@@ -307,6 +310,7 @@ impl<T: Copy> Connection<T> {
             reset: None,
             held: false,
             is_released: false,
+            is_charged: false,
         }
     }
 

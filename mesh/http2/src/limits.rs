@@ -68,7 +68,8 @@ pub struct Keepalive {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Streams the peer resets as soon as they began (rapid reset, CVE-2023-44487). 200: hyper closes
-    /// between 100 and 250. Each stream that ends well gives one back.
+    /// between 100 and 250. Each stream that ends well gives one back, and each that the user held on to
+    /// when it was reset and has released since.
     pub resets: u32,
     /// Until when a reset is of that kind, unless the stream was answered before. 40 ms: with 100 streams at
     /// a time, whoever waits so long opens 2,500 a second, which others do who let theirs end.

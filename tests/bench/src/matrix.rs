@@ -279,7 +279,10 @@ fn targets(only: &[String]) -> Vec<Target> {
 pub fn mesh_file(here: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     const LIMIT: &str = "maxRequests: 256";
     let text = fs::read_to_string(here.join("mesh/mesh.yaml"))?;
-    ensure!(text.contains(LIMIT), "mesh/mesh.yaml has no `{LIMIT}` any more");
+    ensure!(
+        text.contains(LIMIT),
+        "mesh/mesh.yaml has no `{LIMIT}` any more"
+    );
     let path = folder.join("mesh.yaml");
     fs::write(&path, text.replace(LIMIT, "maxRequests: 1024"))?;
     Ok(path)

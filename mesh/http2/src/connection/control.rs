@@ -121,6 +121,9 @@ impl<T: Copy> Connection<T> {
         handler.event(self, event);
         // After the event: the user stops the work even if this was one too many.
         if is_rapid {
+            if let Some(stream) = self.streams.get_mut(id) {
+                stream.is_charged = true;
+            }
             self.guard.reset(self.now)
         } else {
             Ok(())

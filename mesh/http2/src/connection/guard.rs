@@ -52,6 +52,12 @@ impl Guard {
         calm(self.resets.take(now), "too_many_resets")
     }
 
+    /// The work of such a stream has ended since, and it counted as open until then: it was no more than
+    /// the limit of open streams allows.
+    pub fn reset_is_over(&mut self) {
+        self.resets.give(1);
+    }
+
     /// We reset a stream because the peer broke a rule.
     pub fn provoked_reset(&mut self, now: Instant) -> Result<(), ConnectionError> {
         calm(self.provoked_resets.take(now), "too_many_internal_resets")

@@ -36,6 +36,8 @@ pub(super) struct Stream<T> {
     pub held: bool,
     /// The user is done with it.
     pub is_released: bool,
+    /// Its reset counts until the user lets go of it.
+    pub is_charged: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -42,6 +42,7 @@ fn id(number: usize) -> u32 {
 #[test]
 fn rapid_resets_end_the_connection_within_201() {
     let mut side = Side::server();
+    side.lets_go = true;
     let input = |number| {
         [
             request(id(number), true),

@@ -159,6 +159,23 @@ fn a_server_bears_resets_of_streams_that_were_given_time() {
     }
 }
 
+#[test]
+fn a_server_bears_resets_of_streams_that_it_holds_on_to_until_their_work_has_ended() {
+    let mut side = Side::server();
+    let mut ids = (0..).map(|number| number * 2 + 1);
+    for _ in 0..100 {
+        // As many as may be open.
+        for id in ids.by_ref().take(100) {
+            side.receive(&request(id, true)).unwrap();
+            side.receive(&reset(id, ErrorCode::CANCEL)).unwrap();
+        }
+        for stream in std::mem::take(&mut side.ids) {
+            side.connection.release(stream);
+        }
+        side.take_output();
+    }
+}
+
 /// Begins and cancels calls, a hundred at a time, and then one. Whether that is answered.
 async fn cancels_at_h2(rounds: u32) -> bool {
     let (ours, theirs) = tokio::io::duplex(1 << 20);

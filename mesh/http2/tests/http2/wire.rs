@@ -275,6 +275,8 @@ pub struct Side {
     pub notes: Notes,
     pub now: Instant,
     pub ids: Vec<StreamId>,
+    /// The user releases a stream as soon as it is reset.
+    pub lets_go: bool,
 }
 
 impl Side {
@@ -310,12 +312,16 @@ impl Side {
             notes: Notes::default(),
             now,
             ids: Vec::new(),
+            lets_go: false,
         }
     }
 
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
-        let (notes, ids) = (&mut self.notes, &mut self.ids);
-        let mut handler = |_: &mut Connection<u32>, event: Event<'_, u32>| {
+        let (notes, ids, lets_go) = (&mut self.notes, &mut self.ids, self.lets_go);
+        let mut handler = |connection: &mut Connection<u32>, event: Event<'_, u32>| {
+            if let (Event::Reset { stream, .. }, true) = (&event, lets_go) {
+                connection.release(*stream);
+            }
             if let Event::Headers { stream, .. } | Event::HeadersTooLarge { stream, .. } = event {
                 ids.push(stream);
             }
