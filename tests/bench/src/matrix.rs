@@ -3,11 +3,11 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use tokio::time::timeout;
 
 use crate::{
@@ -64,14 +64,17 @@ impl Bench {
             weft_binary_bytes: fs::metadata(&weft).map_or(0, |metadata| metadata.len()),
             ..Results::default()
         };
-        let mesh = mesh_file(&here, folder)?;
-        let control = match Control::start(weft, &mesh, args.load_core, folder).await {
-            Ok(control) => Some(control),
-            Err(error) => {
-                skip(&mut results, Peer::Weft, Layout::Pair, &error);
-                None
+        let mesh = here.join("mesh/mesh.yaml");
+        let mut controls = [None, None];
+        let layouts = [(Layout::Pair, None), (Layout::Hop, Some(app))];
+        for (control, (layout, outside)) in controls.iter_mut().zip(layouts) {
+            let folder = folder.join(layout.name());
+            match Control::start(weft.clone(), &mesh, outside, args.load_core, &folder).await {
+                Ok(started) => *control = Some(started),
+                Err(error) => skip(&mut results, Peer::Weft, layout, &error),
             }
-        };
+        }
+        let [control, hop_control] = controls;
         let mut this = Self {
             clock: Clock::of_this_system()?,
             results,
@@ -85,11 +88,14 @@ impl Bench {
                 tools: here.join("tests/.tools/bench"),
                 bench,
                 control,
+                hop_control,
             },
             _echo: echo,
         };
         for target in targets(&args.only) {
-            if target.peer != Peer::Weft || this.place.control.is_some() {
+            let (peer, layout) = (target.peer.name(), target.layout.name());
+            let mut skipped = this.results.skipped.iter();
+            if !skipped.any(|skipped| (skipped.peer, skipped.layout) == (peer, layout)) {
                 this.start_target(target).await;
             }
         }
@@ -272,20 +278,6 @@ fn targets(only: &[String]) -> Vec<Target> {
         );
     }
     targets
-}
-
-/// The shop's mesh file, with room for all calls of the largest load: what is measured is what a call
-/// costs, not a refusal.
-pub fn mesh_file(here: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
-    const LIMIT: &str = "maxRequests: 256";
-    let text = fs::read_to_string(here.join("mesh/mesh.yaml"))?;
-    ensure!(
-        text.contains(LIMIT),
-        "mesh/mesh.yaml has no `{LIMIT}` any more"
-    );
-    let path = folder.join("mesh.yaml");
-    fs::write(&path, text.replace(LIMIT, "maxRequests: 1024"))?;
-    Ok(path)
 }
 
 fn skip(results: &mut Results, peer: Peer, layout: Layout, error: &anyhow::Error) {

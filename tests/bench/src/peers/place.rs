@@ -34,8 +34,10 @@ pub struct Place {
     pub tools: PathBuf,
     /// This binary.
     pub bench: PathBuf,
-    /// The control plane of our sidecars; without it they are not measured.
+    /// The control plane of our pair; without it that is not measured.
     pub control: Option<Control>,
+    /// The control plane of our hop, to which the echo server is outside the mesh.
+    pub hop_control: Option<Control>,
 }
 
 /// A target that carries calls.
@@ -64,7 +66,7 @@ impl Place {
         let (name, installed) = match peer {
             Peer::Direct | Peer::Hyper => return Ok(self.bench.clone()),
             Peer::Weft => {
-                let control = self.control.as_ref();
+                let control = self.control.as_ref().or(self.hop_control.as_ref());
                 return control
                     .map(|control| control.program.clone())
                     .context("its control plane did not start");
@@ -124,15 +126,15 @@ impl Place {
         let mut ready_file = None;
         let (address, processes) = match (target.layout, target.peer) {
             (Layout::Direct, _) => (self.app, Vec::new()),
-            (Layout::Hop, Peer::Weft) => bail!(
-                "the sidecar has no cleartext hop: between sidecars there is always mutual TLS"
-            ),
-            (Layout::Pair, Peer::Weft) => {
-                let control = self.control.as_ref().context("no control plane")?;
-                let pair = control.pair(self)?;
-                inbound = Some(pair.inbound);
-                ready_file = Some(pair.ready_file);
-                (pair.address, pair.processes)
+            (layout, Peer::Weft) => {
+                let started = match (layout, &self.hop_control, &self.control) {
+                    (Layout::Hop, Some(control), _) => control.hop(self)?,
+                    (Layout::Pair, _, Some(control)) => control.pair(self)?,
+                    _ => bail!("its control plane did not start"),
+                };
+                inbound = started.inbound;
+                ready_file = Some(started.ready_file);
+                (started.address, started.processes)
             }
             (Layout::Hop, peer) => {
                 let [listen] = process::free_addresses()?;
