@@ -76,6 +76,13 @@ fn expressible(service: &Service, target: &Target) -> Result<()> {
             service.endpoints != EndpointSource::Registry,
             "endpoints and dns",
         ),
+        (
+            service
+                .run
+                .as_ref()
+                .is_some_and(|run| !run.versions.is_empty()),
+            "run.versions",
+        ),
         (!service.rate_limits.is_empty(), "rateLimits"),
         (service.authz.is_dry_run, "authz.dryRun"),
         (

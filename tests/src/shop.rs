@@ -80,10 +80,25 @@ impl Shop {
 
     /// Starts a shop on the data that an earlier one left.
     pub async fn start_in(data: TempDir, env: &[(&str, &str)]) -> Result<Shop> {
+        Shop::launch(data, env, None).await
+    }
+
+    /// Starts another mesh than the shop.
+    pub async fn start_mesh(mesh: &Value) -> Result<Shop> {
+        let data = tempfile::Builder::new().prefix("weft-e2e-").tempdir()?;
+        let file = data.path().join("mesh.yaml");
+        // JSON is YAML.
+        std::fs::write(&file, mesh.to_string())?;
+        Shop::launch(data, &[], Some(&file)).await
+    }
+
+    async fn launch(data: TempDir, env: &[(&str, &str)], mesh: Option<&Path>) -> Result<Shop> {
+        let mesh = mesh.map(|file| format!("--mesh={}", file.display()));
         let output = std::fs::File::create(data.path().join("up.log"))?;
         let up = Command::new(weft()?)
             .args(["up", "--no-build", "--listen", "127.0.0.1:0", "--data"])
             .arg(data.path().join("weft"))
+            .args(mesh)
             .current_dir(root())
             .env("EXIT_ON_STDIN_CLOSE", "1")
             .envs(env.iter().copied())

@@ -29,7 +29,7 @@ pub use file::FileOptions;
 
 use crate::{
     AuthorityChannel, Channel,
-    registration::{self, Registration},
+    registration::{self, Particulars, Registration},
     server::Server,
 };
 
@@ -48,6 +48,7 @@ pub struct Mesh {
 struct Joined {
     service: Option<String>,
     instance: String,
+    particulars: Particulars,
     control: tonic::transport::Channel,
     failure: watch::Receiver<Option<Arc<EnrolmentError>>>,
     _stop: DropGuard,
@@ -145,6 +146,7 @@ impl Mesh {
             service,
             instance: joined.instance.clone(),
             address,
+            particulars: joined.particulars.clone(),
         };
         let (control, readiness) = (joined.control.clone(), Readiness::default());
         registration::keep(registration, control, serving, &readiness, leave).await;
@@ -166,8 +168,9 @@ impl Mesh {
 
     /// The mesh of this process's environment, as a sidecar reads it: `WEFT_MESH_FILE` for a mesh file
     /// without a control plane, else `WEFT_SERVICE`, `WEFT_INSTANCE`, `WEFT_CONTROL`,
-    /// `WEFT_TRUST_BUNDLE`, `WEFT_TOKEN_FILE` and `WEFT_STATE_DIR`; `WEFT_LOCALITY` either way. Its
-    /// metrics are the process's.
+    /// `WEFT_TRUST_BUNDLE`, `WEFT_TOKEN_FILE` and `WEFT_STATE_DIR`, and what a workload may say of itself:
+    /// `WEFT_LABELS` (`version=v2,tier=backend`) and `WEFT_WEIGHT`; `WEFT_LOCALITY` either way. Its metrics
+    /// are the process's.
     ///
     /// # Errors
     /// If a variable is missing, and as [`Self::from_file`] and [`Self::from_control`].

@@ -1,9 +1,10 @@
 //! The workload's place in the control plane's registry.
 
-use std::{net::SocketAddr, pin::pin, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, pin::pin, time::Duration};
 
 use contracts::weft::registry::v1::{
-    DeregisterRequest, RegisterRequest, registry_service_client::RegistryServiceClient,
+    self as wire, DeregisterRequest, RegisterRequest,
+    registry_service_client::RegistryServiceClient,
 };
 use tokio::{
     sync::watch,
@@ -12,6 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 use tracing::{info, warn};
+use weft_model::dataplane::Locality;
 use weft_runtime::admin::Readiness;
 
 /// A lease lasts five of these.
@@ -30,6 +32,19 @@ pub struct Registration {
     pub instance: String,
     /// Where others reach it.
     pub address: SocketAddr,
+    /// What it is besides.
+    pub particulars: Particulars,
+}
+
+/// What tells a workload from the others of its service. What it leaves out, the mesh file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Particulars {
+    /// What subsets select by: `version: v2`.
+    pub labels: BTreeMap<String, String>,
+    /// Where it runs.
+    pub locality: Locality,
+    /// Its share of calls under weighted round robin and ring hash, 1 to 1000; 0 counts as 1.
+    pub weight: u32,
 }
 
 /// Keeps the workload registered while it serves, until `leave` is cancelled; then, as whenever it
@@ -115,12 +130,24 @@ impl Registry {
     }
 
     async fn register(&mut self) -> Result<(), Status> {
+        let sequence = self.next();
+        let Particulars {
+            labels,
+            locality,
+            weight,
+        } = &self.registration.particulars;
         let request = RegisterRequest {
             service: self.registration.service.clone(),
             instance: self.registration.instance.clone(),
             address: self.registration.address.to_string(),
-            sequence: self.next(),
-            ..RegisterRequest::default()
+            labels: labels.clone().into_iter().collect(),
+            locality: (*locality != Locality::default()).then(|| wire::Locality {
+                region: locality.region.clone(),
+                zone: locality.zone.clone(),
+                sub_zone: locality.sub_zone.clone(),
+            }),
+            weight: *weight,
+            sequence,
         };
         bounded(self.client.register(request)).await?;
         Ok(())

@@ -36,7 +36,7 @@ pub enum Command {
     /// Run the front: REST and gRPC on one port, tokens, the pages
     Edge(weft_edge::Args),
     /// Run the sidecar of one workload
-    Proxy(weft_proxy::Args),
+    Proxy(Box<weft_proxy::Args>),
 }
 
 /// Which running mesh a command is about.

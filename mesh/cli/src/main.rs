@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Command::Start(args) => stop::start(&args),
         Command::Control(args) => serve("control", weft_control::run(args)),
         Command::Edge(args) => serve("edge", weft_edge::run(args)),
-        Command::Proxy(args) => weft_proxy::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Proxy(args) => weft_proxy::run(*args).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         complain!("{} {error:#}", terminal::Paint::stderr().bad("error:"));

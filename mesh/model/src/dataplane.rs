@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 mod endpoint;
 mod inbound;
+mod label;
 mod matching;
 mod method;
 mod resilience;
@@ -21,6 +22,7 @@ pub use endpoint::{
 pub use inbound::{
     AdaptiveConcurrency, AuthzRule, Criticality, Inbound, RateLimit, RateLimitKey, TokenBucket,
 };
+pub use label::{InvalidLabel, Label, is_label_key, is_label_value};
 pub use matching::{HeaderMatch, MethodMatch, TextMatch, check_regex};
 pub use method::{HedgingPolicy, MethodRule, RetryPolicy, RetryThrottling};
 pub use resilience::{

@@ -163,6 +163,8 @@ pub struct Run {
     pub replicas: u32,
     /// Its environment besides what `weft up` sets.
     pub env: BTreeMap<String, String>,
+    /// Other versions beside it, by name. Their workloads have the name as the label `version`.
+    pub versions: BTreeMap<String, Run>,
 }
 
 /// The program of a service.

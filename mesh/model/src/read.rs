@@ -10,6 +10,7 @@ mod outside;
 mod resilience;
 mod routes;
 mod rules;
+mod run;
 mod service;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};

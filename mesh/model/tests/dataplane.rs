@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use weft_model::{
-    Mesh,
+    Mesh, Program,
     dataplane::{
         AdaptiveConcurrency, AuthzRule, Backend, CircuitBreakers, Criticality, Discovery, DnsName,
         FailurePercentage, Fault, FaultAbort, FaultDelay, HeaderChanges, HeaderMatch, HealthCheck,
@@ -496,4 +496,24 @@ fn a_service_outside_the_mesh_proves_nothing_and_takes_no_rules() {
         )
     );
     assert_eq!(inbound(&mesh, "carts"), None);
+}
+
+#[test]
+fn a_version_is_as_its_service_but_for_what_it_says() {
+    let mesh = mesh(
+        "    run:\n      cargo: carts\n      replicas: 2\n      env: { A: one, B: two }\n      versions:\n        \
+         v2: { env: { B: three } }\n        v3: { command: [carts3], replicas: 4 }\n",
+        "",
+    );
+    let run = mesh.services["carts"].run.as_ref().unwrap();
+    let (v2, v3) = (&run.versions["v2"], &run.versions["v3"]);
+    assert_eq!((run.replicas, v2.replicas, v3.replicas), (2, 1, 4));
+    assert_eq!(v2.program, run.program);
+    assert_eq!(
+        v3.program.value,
+        Program::Command(vec!["carts3".to_owned()])
+    );
+    let env = |a: &str, b: &str| [("A", a), ("B", b)].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(v2.env, env("one", "three").into());
+    assert_eq!(v3.env, env("one", "two").into());
 }

@@ -518,6 +518,23 @@ fn where_endpoints_are_is_checked() {
 }
 
 #[test]
+fn versions_of_a_service_are_checked_as_it_is() {
+    for (versions, code) in [
+        ("{ v 2: {} }", "wrong-name"),
+        ("{ v2: { replicas: 0 } }", "out-of-range"),
+        ("{ v2: { env: { LISTEN: x } } }", "wrong-value"),
+        ("{ v2: { cargo: carts, command: [carts] } }", "wrong-value"),
+        ("{ v2: { versions: {} } }", "unknown-key"),
+        ("[v2]", "wrong-type"),
+    ] {
+        assert_one(
+            &format!("run: {{ cargo: carts, versions: {versions} }}"),
+            code,
+        );
+    }
+}
+
+#[test]
 fn tls_is_switched_off_only_for_services_outside_the_mesh() {
     let outside = "    tls: { mode: DISABLE }\n    endpoints: [{ address: '10.0.0.1:1' }]\n";
     assert_eq!(codes(&mesh_with(outside, "")), []);

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tracing::level_filters::LevelFilter;
 use weft_identity::ControlUri;
-use weft_model::dataplane::Locality;
+use weft_model::dataplane::{Label, Locality};
 use weft_runtime::parse_duration;
 
 /// Runs the sidecar of one workload.
@@ -52,9 +52,21 @@ pub struct Args {
     #[arg(long, env = "WEFT_CERTIFICATE_TTL", default_value = "1h", value_parser = parse_duration)]
     pub certificate_ttl: Duration,
     /// Where this workload runs, `REGION/ZONE/SUB_ZONE`, of which the end may be missing. Near endpoints
-    /// are called first.
+    /// are called first, and callers near to it call it first. Default: what the mesh file says.
     #[arg(long, env = "WEFT_LOCALITY", default_value = "")]
     pub locality: Locality,
+    /// What subsets of the service select this workload by, such as `version=v2`; may be repeated. Others
+    /// come from the mesh file.
+    #[arg(
+        long = "label",
+        env = "WEFT_LABELS",
+        value_name = "KEY=VALUE",
+        value_delimiter = ','
+    )]
+    pub labels: Vec<Label>,
+    /// This workload's share of calls under weighted round robin and ring hash, 1 to 1000.
+    #[arg(long, env = "WEFT_WEIGHT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub weight: u32,
     /// Which calls leave a line in the log, unless `RUST_LOG` names `weft::access`.
     #[arg(long, env = "WEFT_ACCESS_LOG", default_value = "errors")]
     pub access_log: AccessLog,

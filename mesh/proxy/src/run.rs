@@ -9,7 +9,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use weft_channel::registration::Particulars;
 use weft_identity::{Enrolment, Expected, Identity, TrustBundle, channel, client_config};
+use weft_model::dataplane::Label;
 use weft_policy::{PATIENCE, Reason};
 use weft_runtime::{
     admin::{Admin, Readiness},
@@ -133,11 +135,18 @@ async fn with_identity(
     let ads_stop = CancellationToken::new();
     let ads_guard = ads_stop.clone().drop_guard();
     let ads_task = tokio::spawn(ads.run(ads_stop));
+    let labels = args.labels.iter().cloned();
+    let labels = labels.map(|Label { key, value }| (key, value));
     let workload = Workload {
         service: args.service.clone(),
         instance: args.instance.clone(),
         app: args.app,
         advertise: args.advertise,
+        particulars: Particulars {
+            labels: labels.collect(),
+            locality: args.locality.clone(),
+            weight: args.weight,
+        },
     };
     let mut sidecar = outbound.into_sidecar(
         workload,

@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
-use weft_channel::registration::{self, Registration};
+use weft_channel::registration::{self, Particulars, Registration};
 use weft_identity::Identity;
 use weft_model::dataplane::{Locality, Snapshot};
 use weft_runtime::{admin::Readiness, metrics::Metrics};
@@ -38,6 +38,8 @@ pub struct Workload {
     pub app: SocketAddr,
     /// Where others reach the inbound listener, if not where it is bound.
     pub advertise: Option<SocketAddr>,
+    /// What tells it from the others of its service.
+    pub particulars: Particulars,
 }
 
 /// Bound listeners, so that callers can choose port 0 and know the port.
@@ -155,6 +157,7 @@ impl Sidecar {
             service: self.workload.service.clone(),
             instance: self.workload.instance.clone(),
             address: self.workload.advertise.unwrap_or(self.inbound_address),
+            particulars: self.workload.particulars.clone(),
         };
         let left = tasks.spawn({
             let (leave, readiness) = (leave.clone(), self.readiness.clone());
@@ -263,6 +266,7 @@ mod tests {
                 instance: "echo-1".to_owned(),
                 app: "127.0.0.1:9".parse().unwrap(),
                 advertise: None,
+                particulars: Particulars::default(),
             },
             Listeners {
                 inbound: listen().await,

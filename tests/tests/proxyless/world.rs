@@ -1,6 +1,6 @@
 //! A control plane with the shop's mesh file, orders in one of two ways, and the services it needs.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use service_kit::{CancellationToken, Db, Server, Upstream};
 use tempfile::TempDir;
@@ -112,6 +112,8 @@ impl World {
             identity_dir: None,
             certificate_ttl: Duration::from_secs(3600),
             locality: Locality::default(),
+            labels: Vec::new(),
+            weight: 1,
             access_log: weft_proxy::AccessLog::Errors,
             ready_file: Some(ready.clone()),
             drain_grace: Duration::from_secs(5),
@@ -180,6 +182,8 @@ impl World {
             token_file: self.token(account),
             state_dir: self.dir.path().join(format!("state-{account}")),
             locality: Locality::default(),
+            labels: BTreeMap::new(),
+            weight: 1,
             metrics: metrics.clone(),
         }
     }

@@ -1,6 +1,6 @@
 //! A mesh that follows a control plane, as a sidecar does.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -8,12 +8,12 @@ use tracing::error;
 use weft_identity::{
     ControlUri, Enrolment, EnrolmentError, Expected, Identity, TrustBundle, channel, client_config,
 };
-use weft_model::dataplane::Locality;
+use weft_model::dataplane::{Label, Locality};
 use weft_runtime::metrics::{Metrics, global};
 use weft_xds::client::{AdsClient, AdsOptions};
 
 use super::{Joined, Mesh, MeshError};
-use crate::Channel;
+use crate::{Channel, registration::Particulars};
 
 /// What [`Mesh::from_control`] is told: the flags of a sidecar.
 #[derive(Clone, Debug)]
@@ -30,8 +30,12 @@ pub struct ControlOptions {
     pub token_file: PathBuf,
     /// Where the last good configuration is kept for a start without the control plane.
     pub state_dir: PathBuf,
-    /// Where this process runs: near endpoints are called first.
+    /// Where this process runs: near endpoints are called first, and it is registered there.
     pub locality: Locality,
+    /// What subsets of its service select it by: `version: v2`.
+    pub labels: BTreeMap<String, String>,
+    /// Its share of calls under weighted round robin and ring hash, 1 to 1000.
+    pub weight: u32,
     /// Where metrics go: a registry of its own where the service counts its calls itself.
     pub metrics: Metrics,
 }
@@ -57,6 +61,8 @@ impl ControlOptions {
             token_file: variable("WEFT_TOKEN_FILE")?.into(),
             state_dir: variable("WEFT_STATE_DIR")?.into(),
             locality: locality()?,
+            labels: labels()?,
+            weight: weight()?,
             metrics: global(),
         })
     }
@@ -68,6 +74,36 @@ pub(super) fn locality() -> Result<Locality, MeshError> {
     text.parse().map_err(|error| MeshError::Environment {
         name: "WEFT_LOCALITY",
         reason: format!("{error}"),
+    })
+}
+
+/// `WEFT_LABELS`, if it is set.
+fn labels() -> Result<BTreeMap<String, String>, MeshError> {
+    let text = std::env::var("WEFT_LABELS").unwrap_or_default();
+    let labels = text.split(',').filter(|label| !label.is_empty());
+    labels
+        .map(|label| match label.parse() {
+            Ok(Label { key, value }) => Ok((key, value)),
+            Err(error) => Err(MeshError::Environment {
+                name: "WEFT_LABELS",
+                reason: format!("{error}"),
+            }),
+        })
+        .collect()
+}
+
+/// `WEFT_WEIGHT`, or 1.
+fn weight() -> Result<u32, MeshError> {
+    let Ok(text) = std::env::var("WEFT_WEIGHT") else {
+        return Ok(1);
+    };
+    let weight = text
+        .parse()
+        .ok()
+        .filter(|weight| (1..=1000).contains(weight));
+    weight.ok_or_else(|| MeshError::Environment {
+        name: "WEFT_WEIGHT",
+        reason: format!("`{text}` is no number from 1 to 1000"),
     })
 }
 
@@ -118,13 +154,18 @@ impl Mesh {
         let _ = snapshots.wait_for(Option::is_some).await;
         let (followed, own, metrics) = (snapshots.clone(), Arc::clone(&identity), &options.metrics);
         Ok(Self {
-            channel: Channel::near(options.locality, followed, own, metrics),
+            channel: Channel::near(options.locality.clone(), followed, own, metrics),
             snapshots,
             identity: Some(identity),
             metrics: options.metrics,
             joined: Some(Arc::new(Joined {
                 service: options.service,
                 instance: options.instance,
+                particulars: Particulars {
+                    labels: options.labels,
+                    locality: options.locality,
+                    weight: options.weight,
+                },
                 control,
                 failure,
                 _stop: guard,

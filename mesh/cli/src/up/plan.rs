@@ -87,7 +87,8 @@ pub struct Plan {
 /// The packages that `weft up` builds, each once.
 pub fn packages<'m>(mesh: &'m Mesh, only: &[String]) -> Vec<&'m str> {
     let mut packages: Vec<_> = runs(mesh, only)
-        .filter_map(|(_, run)| match &run.program.value {
+        .flat_map(|(_, run)| [run].into_iter().chain(run.versions.values()))
+        .filter_map(|run| match &run.program.value {
             Program::Cargo(package) => Some(package.as_str()),
             Program::Command(_) => None,
         })
@@ -133,8 +134,19 @@ pub fn plan(
     };
     let mut specs = vec![planner.control(control_admin)?];
     for (service, run) in runs(mesh, &args.only) {
-        for replica in 1..=run.replicas {
-            specs.extend(planner.replica(service, run, replica)?);
+        let versions = run.versions.iter();
+        let versions = versions.map(|(version, run)| (Some(version), run));
+        // Numbers go on from one version to the next: a name is never another's.
+        let mut number = 0;
+        for (version, run) in [(None, run)].into_iter().chain(versions) {
+            for _ in 0..run.replicas {
+                number += 1;
+                let [workload, mut sidecar] = planner.replica(service, run, number)?;
+                if let Some(version) = version {
+                    flag(&mut sidecar, "label", format!("version={version}"));
+                }
+                specs.extend([workload, sidecar]);
+            }
         }
     }
     specs.push(planner.edge(edge)?);

@@ -8,7 +8,7 @@ use std::{
 
 use super::label;
 use crate::{
-    dataplane::{DnsName, Endpoint, Locality},
+    dataplane::{DnsName, Endpoint, Locality, is_label_key, is_label_value},
     decode::{Decoder, Fields},
     mesh::EndpointSource,
     problem::Problem,
@@ -39,7 +39,6 @@ pub(super) fn subsets(
     subsets
 }
 
-/// Kubernetes' labels, so that they can be carried there.
 pub(super) fn labels(
     decoder: &mut Decoder,
     node: &Node,
@@ -50,13 +49,8 @@ pub(super) fn labels(
         let Some(value) = decoder.text(value, "the value of a label") else {
             continue;
         };
-        for (text, extra, longest) in [(key, "-_./", 317), (&value, "-_.", 63)] {
-            let inside = |c: char| c.is_ascii_alphanumeric() || extra.contains(c);
-            let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-            let is_good = text.chars().all(inside)
-                && ends(text.chars().next())
-                && ends(text.chars().next_back());
-            if !is_good || text.len() > longest {
+        for (text, is_good) in [(key, is_label_key(key)), (&value, is_label_value(&value))] {
+            if !is_good {
                 let message = format!("`{}` is no good part of a label", text.value);
                 let problem = Problem::new("wrong-name", text.span, message);
                 decoder.report(problem.hint("letters, digits, and `-`, `_`, `.` inside"));

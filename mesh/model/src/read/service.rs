@@ -1,26 +1,13 @@
 //! One entry of `services`.
 
-use std::collections::BTreeMap;
-
-use super::{authz, behaviour, endpoints, label, limits, outside, resilience};
+use super::{authz, behaviour, endpoints, label, limits, outside, resilience, run};
 use crate::{
     decode::Decoder,
-    mesh::{CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Program, Run, Service},
+    mesh::{CONTROL_ACCOUNT, Database, EDGE_ACCOUNT, Service},
     problem::Problem,
     span::Spanned,
     tree::Node,
 };
-
-/// What `weft up` sets for every service; a mesh file cannot.
-const OWN_ENV: [&str; 5] = [
-    "LISTEN",
-    "ADMIN_LISTEN",
-    "DATABASE_URL",
-    "OUTBOUND_PROXY",
-    "EXIT_ON_STDIN_CLOSE",
-];
-/// More would be a typing error on a laptop.
-const MAX_REPLICAS: u64 = 20;
 
 pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -> Option<Service> {
     let mut fields = decoder.fields(node, "the service");
@@ -40,7 +27,7 @@ pub(super) fn read(decoder: &mut Decoder, name: &Spanned<String>, node: &Node) -
         .map(|node| serves(decoder, node))
         .unwrap_or_default();
     let is_run = fields.has("run");
-    let run = fields.take("run").and_then(|node| run(decoder, node));
+    let run = fields.take("run").and_then(|node| run::read(decoder, node));
     let database = fields
         .take("database")
         .and_then(|node| database(decoder, node));
@@ -142,71 +129,6 @@ fn service_account(decoder: &mut Decoder, node: &Node) -> Option<Spanned<String>
     let problem = Problem::new("wrong-name", account.span, message);
     decoder.report(problem.hint(harm));
     Some(account)
-}
-
-fn run(decoder: &mut Decoder, node: &Node) -> Option<Run> {
-    let mut fields = decoder.fields(node, "`run`");
-    let cargo = fields
-        .take("cargo")
-        .and_then(|node| decoder.text(node, "`cargo`"))
-        .map(|package| package.map(Program::Cargo));
-    let command = fields.take("command").and_then(|node| {
-        let words = decoder.texts(node, "`command`");
-        if words.is_empty() {
-            let message = "`command` must be a list of a program and its arguments";
-            let problem = Problem::new("wrong-value", node.span, message);
-            decoder.report(problem.hint("such as `[python3, server.py]`"));
-            return None;
-        }
-        let words = words.into_iter().map(|word| word.value).collect();
-        Some(Spanned::new(Program::Command(words), node.span))
-    });
-    let replicas = match fields.take("replicas") {
-        Some(node) => decoder.integer(node, "`replicas`", 1..=MAX_REPLICAS)?.value,
-        None => 1,
-    };
-    let env = fields
-        .take("env")
-        .map(|node| env(decoder, node))
-        .unwrap_or_default();
-    let (span, broken) = (fields.span, fields.is_broken());
-    fields.finish(decoder);
-    let one = "give `cargo`, a package of the workspace, or `command`, a program and its arguments";
-    let program = match (cargo, command) {
-        (Some(program), None) | (None, Some(program)) => program,
-        (Some(_), Some(command)) => {
-            let message = "`run` has both `cargo` and `command`";
-            decoder.report(Problem::new("wrong-value", command.span, message).hint(one));
-            return None;
-        }
-        (None, None) => {
-            if !broken {
-                let message = "`run` does not say what to start";
-                decoder.report(Problem::new("missing-key", span, message).hint(one));
-            }
-            return None;
-        }
-    };
-    Some(Run {
-        program,
-        replicas: u32::try_from(replicas).unwrap_or(1),
-        env,
-    })
-}
-
-fn env(decoder: &mut Decoder, node: &Node) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::new();
-    for (key, value) in decoder.fields(node, "`env`").rest() {
-        if OWN_ENV.contains(&key.as_str()) {
-            let message = format!("`{}` cannot be set here", key.value);
-            let problem = Problem::new("wrong-value", key.span, message);
-            decoder.report(problem.hint("`weft up` sets it for every service"));
-        }
-        if let Some(text) = decoder.text(value, "an environment variable") {
-            env.insert(key.value.clone(), text.value);
-        }
-    }
-    env
 }
 
 fn database(decoder: &mut Decoder, node: &Node) -> Option<Database> {

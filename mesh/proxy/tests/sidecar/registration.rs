@@ -21,6 +21,7 @@ use tonic::{
     Request, Response, Status,
     transport::{Channel, Endpoint},
 };
+use weft_channel::registration::Particulars;
 use weft_proxy::{Grace, Listeners, Sidecar, Workload};
 use weft_runtime::{admin::Readiness, metrics::Metrics};
 
@@ -29,10 +30,10 @@ use crate::{
     support::{Mesh, eventually, nobody},
 };
 
-/// Remembers whether `echo-1` is registered, and where.
+/// Remembers whether `echo-1` is registered, and as what.
 #[derive(Clone, Default)]
 struct Registry {
-    address: Arc<Mutex<Option<String>>>,
+    known: Arc<Mutex<Option<RegisterRequest>>>,
     /// Registrations that have come, whether carried out already or not.
     begun: Arc<AtomicUsize>,
     slowness: Duration,
@@ -50,7 +51,8 @@ impl Registry {
     }
 
     fn address(&self) -> Option<String> {
-        self.address.lock().clone()
+        let known = self.known.lock();
+        known.as_ref().map(|known| known.address.clone())
     }
 }
 
@@ -69,11 +71,11 @@ impl RegistryService for Registry {
         if self.refuse.load(Ordering::SeqCst) {
             return Err(Status::unavailable("not now"));
         }
-        let (address, slowness) = (Arc::clone(&self.address), self.slowness);
+        let (known, slowness) = (Arc::clone(&self.known), self.slowness);
         // What has begun is carried out even if nobody waits for it.
         let carried_out = tokio::spawn(async move {
             tokio::time::sleep(slowness).await;
-            *address.lock() = Some(request.address);
+            *known.lock() = Some(request);
         });
         carried_out.await.unwrap();
         Ok(Response::new(RegisterResponse::default()))
@@ -83,7 +85,7 @@ impl RegistryService for Registry {
         &self,
         _request: Request<DeregisterRequest>,
     ) -> Result<Response<DeregisterResponse>, Status> {
-        *self.address.lock() = None;
+        *self.known.lock() = None;
         Ok(Response::new(DeregisterResponse::default()))
     }
 }
@@ -108,6 +110,11 @@ async fn a_workload_is_registered_while_it_serves_and_leaves_before_it_drains() 
     let serving = Echo::default().serve_on(app, stop.clone());
     let is_registered = || registry.address().as_ref() == Some(&sidecar.address);
     eventually("the workload is registered", is_registered).await;
+    let known = registry.known.lock().clone().unwrap();
+    assert_eq!(known.labels["version"], "v2");
+    let locality = known.locality.unwrap();
+    assert_eq!((&*locality.region, &*locality.zone), ("eu", "eu-1"));
+    assert_eq!(known.weight, 7);
 
     stop.cancel();
     serving.await.unwrap();
@@ -206,6 +213,11 @@ async fn sidecar(
             instance: "echo-1".to_owned(),
             app,
             advertise: None,
+            particulars: Particulars {
+                labels: [("version".to_owned(), "v2".to_owned())].into(),
+                locality: "eu/eu-1".parse().unwrap(),
+                weight: 7,
+            },
         },
         Listeners {
             inbound: TcpListener::bind("127.0.0.1:0").await.unwrap(),

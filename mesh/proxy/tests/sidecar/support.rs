@@ -16,6 +16,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use tower::ServiceExt as _;
+use weft_channel::registration::Particulars;
 use weft_identity::{CertificateAuthority, Identity, SpiffeId, TrustDomain};
 use weft_model::dataplane::{
     AuthzRule, Endpoint, Inbound, MethodMatch, MethodRule, RetryPolicy, RetryThrottling, Snapshot,
@@ -139,6 +140,7 @@ impl Mesh {
                 instance: format!("{account}-1"),
                 app,
                 advertise: None,
+                particulars: Particulars::default(),
             },
             Listeners {
                 inbound: listen().await.unwrap(),
