@@ -33,7 +33,7 @@ pub use duration::{InvalidDuration, parse_duration};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A tokio runtime for a process that shares its machine with many others: two worker threads, few
-/// blocking threads, so that a sidecar stays small. See also [`raise_file_limit`].
+/// blocking threads, so that a sidecar stays small. Calls [`raise_file_limit`].
 ///
 /// # Errors
 ///
