@@ -51,13 +51,7 @@ fn versions(decoder: &mut Decoder, node: &Node, run: &Run) -> BTreeMap<String, R
 
 /// One version. What it leaves out is as in `base`, but for the number of replicas.
 fn one(decoder: &mut Decoder, mut fields: Fields<'_>, base: Option<&Run>) -> Option<Run> {
-    let cargo = fields
-        .take("cargo")
-        .and_then(|node| decoder.text(node, "`cargo`"))
-        .map(|package| package.map(Program::Cargo));
-    let command = fields
-        .take("command")
-        .and_then(|node| command(decoder, node));
+    let program = program(decoder, &mut fields, base);
     let replicas = match fields.take("replicas") {
         Some(node) => decoder.integer(node, "`replicas`", 1..=MAX_REPLICAS)?.value,
         None => 1,
@@ -66,34 +60,46 @@ fn one(decoder: &mut Decoder, mut fields: Fields<'_>, base: Option<&Run>) -> Opt
     if let Some(node) = fields.take("env") {
         env.extend(read_env(decoder, node));
     }
-    let (span, broken) = (fields.span, fields.is_broken());
     fields.finish(decoder);
-    let one = "give `cargo`, a package of the workspace, or `command`, a program and its arguments";
-    let program = match (cargo, command) {
-        (Some(program), None) | (None, Some(program)) => program,
-        (Some(_), Some(command)) => {
-            let message = "`run` has both `cargo` and `command`";
-            decoder.report(Problem::new("wrong-value", command.span, message).hint(one));
-            return None;
-        }
-        (None, None) => {
-            if let Some(base) = base {
-                base.program.clone()
-            } else {
-                if !broken {
-                    let message = "`run` does not say what to start";
-                    decoder.report(Problem::new("missing-key", span, message).hint(one));
-                }
-                return None;
-            }
-        }
-    };
     Some(Run {
-        program,
+        program: program?,
         replicas: u32::try_from(replicas).unwrap_or(1),
         env,
         versions: BTreeMap::new(),
     })
+}
+
+fn program(
+    decoder: &mut Decoder,
+    fields: &mut Fields<'_>,
+    base: Option<&Run>,
+) -> Option<Spanned<Program>> {
+    let is_said = fields.has("cargo") || fields.has("command");
+    let cargo = fields
+        .take("cargo")
+        .and_then(|node| decoder.text(node, "`cargo`"))
+        .map(|package| package.map(Program::Cargo));
+    let command = fields
+        .take("command")
+        .and_then(|node| command(decoder, node));
+    let one = "give `cargo`, a package of the workspace, or `command`, a program and its arguments";
+    match (cargo, command, base) {
+        (Some(_), Some(command), _) => {
+            let message = "`run` has both `cargo` and `command`";
+            decoder.report(Problem::new("wrong-value", command.span, message).hint(one));
+            None
+        }
+        (Some(program), None, _) | (None, Some(program), _) => Some(program),
+        (None, None, Some(base)) => Some(base.program.clone()),
+        (None, None, None) => {
+            // One that could not be read is a problem already.
+            if !is_said && !fields.is_broken() {
+                let message = "`run` does not say what to start";
+                decoder.report(Problem::new("missing-key", fields.span, message).hint(one));
+            }
+            None
+        }
+    }
 }
 
 fn command(decoder: &mut Decoder, node: &Node) -> Option<Spanned<Program>> {
