@@ -164,9 +164,10 @@ impl Core {
             return false;
         };
         // The deadline counts from when the turn began. What this turn has done since is time spent too.
+        let now = self.now.max(self.read_at);
         let left = match &exchange.policy {
-            Policy::Outbound(call) => call.deadline.remaining(Instant::now()),
-            Policy::Inbound(admission) => admission.deadline.remaining(Instant::now()),
+            Policy::Outbound(call) => call.deadline.remaining(now),
+            Policy::Inbound(admission) => admission.deadline.remaining(now),
             Policy::Probe(probe) => Some(probe.timeout),
             Policy::None => None,
         };

@@ -38,6 +38,8 @@ pub(crate) enum Timer {
 pub(crate) struct Core {
     /// Read from the clock once a turn.
     pub(crate) now: Instant,
+    /// When what is being handled was read.
+    pub(crate) read_at: Instant,
     pub(crate) rng: StdRng,
     pub(crate) registry: Registry,
     pub(crate) links: Links,
@@ -71,6 +73,7 @@ impl Core {
         let now = Instant::now();
         Self {
             now,
+            read_at: now,
             rng: StdRng::from_os_rng(),
             registry,
             links: Links::default(),

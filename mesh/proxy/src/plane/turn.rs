@@ -176,6 +176,7 @@ impl Turns {
                 Ok(None) => return,
                 Err(ended) => return self.core.doomed.push((key, ended)),
             };
+            self.core.read_at = Instant::now();
             // What comes after the last word is read, so that the peer can read it.
             if !is_closing && let Err(ended) = self.core.feed(key, &mut self.buffer[..bytes]) {
                 return self.core.doomed.push((key, ended));
