@@ -244,11 +244,6 @@ impl<T: Copy> Connection<T> {
         }
     }
 
-    /// The tokens of all streams that are not forgotten.
-    pub fn tokens(&self) -> impl Iterator<Item = T> {
-        self.streams.iter().filter_map(|stream| stream.token)
-    }
-
     /// The token of a stream that is not forgotten.
     pub fn token(&self, stream: StreamId) -> Option<T> {
         self.streams.get(stream.0)?.token

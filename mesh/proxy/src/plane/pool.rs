@@ -221,7 +221,6 @@ impl Core {
         key: Key<Link>,
         pool: Key<Pool>,
         was_open: bool,
-        carried: &[Token],
         unsent: &[Token],
         why: &str,
     ) {
@@ -229,20 +228,29 @@ impl Core {
         if let Some(pool) = self.pools.all.get_mut(pool) {
             pool.links.retain(|&other| other != key);
         }
-        for &token in carried {
-            let exchange = self.exchanges.get(token.exchange);
-            let attempt = exchange.and_then(|found| found.attempts.get(token.attempt as usize));
-            let place = attempt.map(|attempt| attempt.place);
-            if !matches!(place, Some(Place::Sent { link, .. }) if link == key) {
+        for exchange in self.exchanges.keys() {
+            let Some(found) = self.exchanges.get(exchange) else {
                 continue;
-            }
-            let outcome = if unsent.contains(&token) {
-                Outcome::Refused(format!("the connection broke before: {why}"))
-            } else {
-                let message = format!("the upstream connection broke: {why}");
-                Outcome::Broken(super::attempt::reset(None, message))
             };
-            self.attempt_broke(current, token, outcome);
+            for index in 0..found.attempts.len() {
+                let found = self.exchanges.get(exchange);
+                let attempt = found.and_then(|found| found.attempts.get(index));
+                if let Some(attempt) = attempt
+                    && matches!(attempt.place, Place::Sent { link, .. } if link == key)
+                {
+                    let token = Token {
+                        exchange,
+                        attempt: index as u8,
+                    };
+                    let outcome = if unsent.contains(&token) {
+                        Outcome::Refused(format!("the connection broke before: {why}"))
+                    } else {
+                        let message = format!("the upstream connection broke: {why}");
+                        Outcome::Broken(super::attempt::reset(None, message))
+                    };
+                    self.attempt_broke(current, token, outcome);
+                }
+            }
         }
         let others = self.pools.get(pool).map_or(&[][..], |pool| &pool.links);
         let has_other = others.iter().any(|&other| {

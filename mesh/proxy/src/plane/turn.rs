@@ -16,7 +16,7 @@ use super::{
     arena::Key,
     command::Command,
     core::{Core, Timer},
-    link::{Ended, Kind, Link, Phase, Side, Token},
+    link::{Ended, Kind, Link, Phase, Side},
     links::Current,
 };
 
@@ -286,10 +286,7 @@ impl Core {
         let why = ended.to_string();
         let unsent = std::mem::take(&mut link.unsent);
         let abandoned = std::mem::take(&mut link.abandoned);
-        let tokens: Vec<Token> = match &link.h2 {
-            Some(h2) => h2.tokens().collect(),
-            None => Vec::new(),
-        };
+        let has_streams = link.h2.as_ref().is_some_and(|h2| h2.open_streams() > 0);
         if let Some(link) = self.links.arena.free(key) {
             link.empty(&self.registry);
         }
@@ -302,12 +299,23 @@ impl Core {
                     self.engine.free(slot);
                 }
                 self.tell_upstream_end(pool, peer, &ended);
-                self.upstream_gone(key, pool, was_open, &tokens, &unsent, &why);
+                self.upstream_gone(key, pool, was_open, &unsent, &why);
             }
             Kind::Downstream { side, .. } => {
                 self.tell_end(side, peer, &ended);
-                for token in tokens {
-                    self.cancel(&mut Current::none(), token.exchange);
+                let exchanges = if has_streams {
+                    self.exchanges.keys()
+                } else {
+                    Vec::new()
+                };
+                for exchange in exchanges {
+                    if self
+                        .exchanges
+                        .get(exchange)
+                        .is_some_and(|found| found.down == key)
+                    {
+                        self.cancel(&mut Current::none(), exchange);
+                    }
                 }
                 self.left(side);
             }
