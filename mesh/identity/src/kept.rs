@@ -97,7 +97,8 @@ impl Kept {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::{
         os::unix::fs::PermissionsExt as _,
@@ -162,7 +163,7 @@ mod tests {
         assert!(kept.load().is_none());
 
         let other = in_memory();
-        let foreign = certified(other.path(), "kept.local", MINUTE).await;
+        certified(other.path(), "kept.local", MINUTE).await;
         let moved = Kept::open(other.path(), kept.bundle.clone()).unwrap();
         assert!(moved.load().is_none(), "another authority has signed it");
 

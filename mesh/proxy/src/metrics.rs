@@ -22,7 +22,7 @@ use weft_runtime::metrics::{
     },
 };
 
-use crate::plane::{Core, Counts, Durations, Ended, Plane, Side};
+use crate::plane::{Core, Counts, Durations, EndedAlike, Plane, Side};
 
 /// Reads the counts of a data plane.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ fn server(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
 /// What Istio's dashboards read. Methods are not in its labels.
 fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     let own: Arc<str> = account(reading.id.as_ref().map(SpiffeId::as_str)).into();
-    let mut ended: Sums<IstioLabels, Ended> = Sums::default();
+    let mut ended: Sums<IstioLabels, EndedAlike> = Sums::default();
     for row in &reading.rows {
         let peer = &row.labels.peer;
         for calls in &row.calls {
@@ -182,7 +182,8 @@ fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) 
             }
         }
     }
-    let counts = |of: fn(&Ended) -> u64| ended.iter().map(move |(labels, sum)| (labels, of(sum)));
+    let counts =
+        |of: fn(&EndedAlike) -> u64| ended.iter().map(move |(labels, sum)| (labels, of(sum)));
     counters(
         encoder,
         calls::ISTIO_REQUESTS,

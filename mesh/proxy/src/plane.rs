@@ -3,9 +3,9 @@
 //! Start reading at [`turn`], the event loop. It feeds bytes of a [`link`] (socket, TLS, HTTP/2) to the
 //! [`core`], which pairs streams: a caller's stream and the stream of each attempt make an [`exchange`].
 //! [`request`] and [`response`] carry headers and payload across, [`attempt`] carries out what the
-//! engine (`weft-policy`) decides, [`pool`] finds it a connection among the [`pools`], [`finish`] ends calls.
-//! [`window`] says how memory stays bounded, [`life`] how connections begin, age and end. Others talk to
-//! the thread by [`command`].
+//! engine (`weft-policy`) decides and [`outcome`] tells it what came of that, [`pool`] finds a connection among
+//! the [`pools`], [`finish`] ends calls. [`window`] says how memory stays bounded, [`life`] how connections
+//! begin, [`ending`] how they age and end. Others talk to the thread by [`command`].
 
 mod abandon;
 mod accept;
@@ -15,6 +15,7 @@ mod attempt;
 mod command;
 mod copy;
 mod core;
+mod ending;
 mod exchange;
 mod finish;
 mod head;
@@ -23,6 +24,7 @@ mod link;
 mod links;
 mod log;
 mod messages;
+mod outcome;
 mod pool;
 mod pools;
 mod probe;
@@ -40,5 +42,5 @@ pub(crate) use self::{
     command::{Command, Plane},
     core::Core,
     link::Side,
-    stats::{Counts, Durations, Ended},
+    stats::{Counts, Durations, EndedAlike},
 };

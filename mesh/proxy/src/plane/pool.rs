@@ -246,7 +246,7 @@ impl Core {
                         Outcome::Refused(format!("the connection broke before: {why}"))
                     } else {
                         let message = format!("the upstream connection broke: {why}");
-                        Outcome::Broken(super::attempt::reset(None, message))
+                        Outcome::Broken(super::outcome::reset(None, message))
                     };
                     self.attempt_broke(current, token, outcome);
                 }

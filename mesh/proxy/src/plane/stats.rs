@@ -86,7 +86,7 @@ fn observe(by_status: &mut ByStatus, status: i32, took: Duration) {
 
 /// Calls of a row that ended alike.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ended {
+pub(crate) struct EndedAlike {
     pub(crate) status: i32,
     /// They left in cleartext, for a target outside the mesh.
     pub(crate) is_cleartext: bool,
@@ -100,7 +100,7 @@ pub(crate) struct Ended {
 pub(crate) struct Counts {
     pub(crate) labels: Labels,
     pub(crate) started: u64,
-    pub(crate) calls: Vec<Ended>,
+    pub(crate) calls: Vec<EndedAlike>,
     pub(crate) attempts_started: u64,
     pub(crate) attempts: ByStatus,
     pub(crate) retries: u64,
@@ -212,12 +212,12 @@ impl Stats {
         self.with(row, |counts| {
             let calls = &mut counts.calls;
             let is_like =
-                |other: &Ended| (other.status, other.is_cleartext) == (status, is_cleartext);
+                |other: &EndedAlike| (other.status, other.is_cleartext) == (status, is_cleartext);
             let at = calls.iter().position(is_like).unwrap_or_else(|| {
-                calls.push(Ended {
+                calls.push(EndedAlike {
                     status,
                     is_cleartext,
-                    ..Ended::default()
+                    ..EndedAlike::default()
                 });
                 calls.len() - 1
             });
