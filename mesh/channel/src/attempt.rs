@@ -81,7 +81,7 @@ fn classify(response: &Response<Incoming>) -> Outcome {
         let message = format!("the upstream answered HTTP status {}", response.status());
         return Outcome::Broken(Failure {
             reason: Reason::UpstreamProtocolError,
-            code: code_of_http(response.status()),
+            code: code::of_http(response.status().as_u16()),
             message,
         });
     }
@@ -95,18 +95,6 @@ fn classify(response: &Response<Incoming>) -> Outcome {
                     .map(|value| value.to_str().unwrap_or_default()),
             ),
         },
-    }
-}
-
-/// gRPC's table from HTTP to gRPC codes.
-fn code_of_http(status: StatusCode) -> i32 {
-    match status.as_u16() {
-        400 => code::INTERNAL,
-        401 => code::UNAUTHENTICATED,
-        403 => code::PERMISSION_DENIED,
-        404 => code::UNIMPLEMENTED,
-        429 | 502 | 503 | 504 => code::UNAVAILABLE,
-        _ => code::UNKNOWN,
     }
 }
 
@@ -127,23 +115,9 @@ fn broken(error: &hyper::Error, unsent: bool) -> Outcome {
 
 /// A stream that broke, with the code gRPC gives its HTTP/2 error.
 pub(crate) fn reset(reason: Option<h2::Reason>, message: String) -> Failure {
-    let code = match reason {
-        Some(h2::Reason::CANCEL) => code::CANCELLED,
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => code::RESOURCE_EXHAUSTED,
-        Some(h2::Reason::INADEQUATE_SECURITY) => code::PERMISSION_DENIED,
-        Some(
-            h2::Reason::NO_ERROR
-            | h2::Reason::PROTOCOL_ERROR
-            | h2::Reason::INTERNAL_ERROR
-            | h2::Reason::FLOW_CONTROL_ERROR
-            | h2::Reason::FRAME_SIZE_ERROR
-            | h2::Reason::COMPRESSION_ERROR,
-        ) => code::INTERNAL,
-        _ => code::UNAVAILABLE,
-    };
     Failure {
         reason: Reason::UpstreamReset,
-        code,
+        code: code::of_reset(reason.map(u32::from)),
         message: format!("the upstream connection or stream broke: {message}"),
     }
 }

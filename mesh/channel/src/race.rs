@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, request};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{Instrument as _, info_span};
 use weft_policy::{
-    Attempt, AttemptEnd, Failure, Next, Outcome, Pick, Reason, code, deadline::format_timeout,
+    Attempt, AttemptEnd, Failure, Next, Outcome, Pick, Reason, deadline::format_timeout,
     retry::Pushback,
 };
 use weft_runtime::trace;
@@ -199,7 +199,7 @@ fn settle(ending: &mut Ending, ended: Ended) -> Step {
         answer: Answer { outcome, response },
         mut in_flight,
     } = ended;
-    in_flight.ended(attempt_status(&outcome));
+    in_flight.ended(outcome.status());
     if response.is_none() && ending.replay.has_failed() {
         let failure = Failure::new(Reason::Cancelled, "the caller's request broke off");
         return Step::Fail(failure);
@@ -239,17 +239,5 @@ fn unsent(outcome: &Outcome) -> Failure {
             message: "the mesh file asks for this failure".to_owned(),
         },
         _ => Failure::new(Reason::UpstreamProtocolError, "the upstream gave no answer"),
-    }
-}
-
-fn attempt_status(outcome: &Outcome) -> i32 {
-    match outcome {
-        Outcome::Headers => code::OK,
-        Outcome::TrailersOnly { code, .. } => *code,
-        Outcome::Broken(failure) => failure.code,
-        Outcome::ConnectFailed(_)
-        | Outcome::Unreached(_)
-        | Outcome::Refused(_)
-        | Outcome::TimedOut => code::UNAVAILABLE,
     }
 }

@@ -21,6 +21,7 @@ use weft_model::dataplane::{Backend, Endpoint, HeaderChanges};
 
 use crate::{
     breaker::Kind,
+    code,
     deadline::Deadline,
     hedge::HedgeState,
     record::{DecisionRecord, Failure},
@@ -196,6 +197,20 @@ pub enum Outcome {
     Broken(Failure),
     /// No response headers came by [`Attempt::times_out_at`].
     TimedOut,
+}
+
+impl Outcome {
+    /// The gRPC status that the attempt alone would give its caller.
+    pub fn status(&self) -> i32 {
+        match self {
+            Self::Headers => code::OK,
+            Self::TrailersOnly { code, .. } => *code,
+            Self::Broken(failure) => failure.code,
+            Self::ConnectFailed(_) | Self::Unreached(_) | Self::Refused(_) | Self::TimedOut => {
+                code::UNAVAILABLE
+            }
+        }
+    }
 }
 
 /// The circumstances of an attempt's end.

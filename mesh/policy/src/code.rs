@@ -23,6 +23,33 @@ pub const INTERNAL: i32 = 13;
 /// Try again.
 pub const UNAVAILABLE: i32 = 14;
 
+/// gRPC's table from HTTP statuses, for an answer without a `grpc-status`.
+pub fn of_http(status: u16) -> i32 {
+    match status {
+        400 => INTERNAL,
+        401 => UNAUTHENTICATED,
+        403 => PERMISSION_DENIED,
+        404 => UNIMPLEMENTED,
+        429 | 502 | 503 | 504 => UNAVAILABLE,
+        _ => UNKNOWN,
+    }
+}
+
+/// gRPC's table from HTTP/2 error codes, for a stream that broke. `None`: its connection did.
+pub fn of_reset(error: Option<u32>) -> i32 {
+    match error {
+        // NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, COMPRESSION_ERROR
+        Some(0x0..=0x3 | 0x6 | 0x9) => INTERNAL,
+        // CANCEL
+        Some(0x8) => CANCELLED,
+        // ENHANCE_YOUR_CALM
+        Some(0xb) => RESOURCE_EXHAUSTED,
+        // INADEQUATE_SECURITY
+        Some(0xc) => PERMISSION_DENIED,
+        _ => UNAVAILABLE,
+    }
+}
+
 /// The name of a code, `UNAVAILABLE`; numbers beyond the standard are `UNKNOWN`.
 pub fn name(code: i32) -> &'static str {
     match code {

@@ -54,7 +54,7 @@ impl Core {
         if let (Policy::Outbound(call), Some(picked)) = (&mut exchange.policy, &attempt.picked) {
             let took = self.now.saturating_duration_since(attempt.started);
             self.stats
-                .attempt_ended(exchange.row, status_of(outcome), took);
+                .attempt_ended(exchange.row, outcome.status(), took);
             let end = AttemptEnd {
                 // Whatever has not been dropped can be sent again.
                 is_replayable: exchange.body.end() == exchange.body.kept(),
@@ -189,37 +189,11 @@ impl Core {
     }
 }
 
-fn status_of(outcome: &Outcome) -> i32 {
-    match outcome {
-        Outcome::Headers => code::OK,
-        Outcome::TrailersOnly { code, .. } => *code,
-        Outcome::Broken(failure) => failure.code,
-        Outcome::ConnectFailed(_)
-        | Outcome::Unreached(_)
-        | Outcome::Refused(_)
-        | Outcome::TimedOut => code::UNAVAILABLE,
-    }
-}
-
 /// A stream that broke, with the code that gRPC gives its HTTP/2 error.
 pub(crate) fn reset(code: Option<ErrorCode>, message: String) -> Failure {
-    let code = match code {
-        Some(ErrorCode::CANCEL) => code::CANCELLED,
-        Some(ErrorCode::ENHANCE_YOUR_CALM) => code::RESOURCE_EXHAUSTED,
-        Some(ErrorCode::INADEQUATE_SECURITY) => code::PERMISSION_DENIED,
-        Some(
-            ErrorCode::NO_ERROR
-            | ErrorCode::PROTOCOL_ERROR
-            | ErrorCode::INTERNAL_ERROR
-            | ErrorCode::FLOW_CONTROL_ERROR
-            | ErrorCode::FRAME_SIZE_ERROR
-            | ErrorCode::COMPRESSION_ERROR,
-        ) => code::INTERNAL,
-        _ => code::UNAVAILABLE,
-    };
     Failure {
         reason: Reason::UpstreamReset,
-        code,
+        code: code::of_reset(code.map(|code| code.0)),
         message,
     }
 }

@@ -279,7 +279,7 @@ fn classify(side: Side, block: &HeaderBlock, end_stream: bool) -> Outcome {
             let http = String::from_utf8_lossy(http);
             Outcome::Broken(Failure {
                 reason: Reason::UpstreamProtocolError,
-                code: code_of_http(&http),
+                code: code::of_http(http.parse().unwrap_or_default()),
                 message: format!("the upstream answered HTTP status {http}"),
             })
         }
@@ -292,17 +292,5 @@ fn classify(side: Side, block: &HeaderBlock, end_stream: bool) -> Outcome {
             pushback: Pushback::parse(head::text(block, Name::GrpcRetryPushbackMs)),
         },
         _ => Outcome::Headers,
-    }
-}
-
-/// gRPC's table from HTTP to gRPC codes.
-fn code_of_http(status: &str) -> i32 {
-    match status {
-        "400" => code::INTERNAL,
-        "401" => code::UNAUTHENTICATED,
-        "403" => code::PERMISSION_DENIED,
-        "404" => code::UNIMPLEMENTED,
-        "429" | "502" | "503" | "504" => code::UNAVAILABLE,
-        _ => code::UNKNOWN,
     }
 }
