@@ -145,8 +145,6 @@ impl Core {
         match self.inbound.admit(facts, self.now, &mut self.rng) {
             Err(refusal) => self.refuse_inbound(current, key, *refusal),
             Ok(admission) => {
-                // There is one workload, which is asked once.
-                exchange.is_replayable = false;
                 head::clean_request(&mut exchange.head);
                 exchange.head.set(Name::Scheme, b"http");
                 exchange.head.set(Name::XWeftCaller, caller.as_bytes());
