@@ -137,7 +137,7 @@ async fn join_mesh(
         .with_context(|| format!("cannot use trust bundle {}", bundle.display()))?;
     let mut enrolment = Enrolment::new(args.control.clone(), bundle, token_file);
     if let Some(dir) = &args.identity_dir {
-        enrolment = enrolment.kept_in(dir)?;
+        enrolment = enrolment.kept_in(dir, "edge")?;
     }
     let identity = enrolment.enrol().await?;
     let tls = client_config(&identity, Expected::ServiceAccount("control".into()))?;

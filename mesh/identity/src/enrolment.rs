@@ -104,13 +104,13 @@ impl Enrolment {
         self
     }
 
-    /// Keeps the last certificate and its key in the folder `dir`, mode 0600: while the control plane is
-    /// away, a new start goes on with them until they expire.
+    /// Keeps the last certificate and its key in the folder `dir`, as `name.pem` with mode 0600: while the
+    /// control plane is away, a new start goes on with them until they expire.
     ///
     /// # Errors
     /// If `dir` is not there, or not in memory: keys never touch a disk.
-    pub fn kept_in(mut self, dir: &Path) -> Result<Self, EnrolmentError> {
-        let kept = Kept::open(dir, self.bundle.clone());
+    pub fn kept_in(mut self, dir: &Path, name: &str) -> Result<Self, EnrolmentError> {
+        let kept = Kept::open(dir, name, self.bundle.clone());
         self.kept = Some(kept.map_err(|source| EnrolmentError::Keep {
             path: dir.to_owned(),
             source,

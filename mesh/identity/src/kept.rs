@@ -9,8 +9,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::{InvalidCertificate, Svid, TrustBundle, verify::chain_problem, write_private};
 
-const FILE: &str = "identity.pem";
-
 #[cfg(target_os = "linux")]
 fn is_in_memory(dir: &Path) -> io::Result<bool> {
     const TMPFS: u32 = 0x0102_1994;
@@ -37,13 +35,13 @@ pub(crate) struct Kept {
 impl Kept {
     /// # Errors
     /// If `dir` is not there or may be on a disk.
-    pub(crate) fn open(dir: &Path, bundle: TrustBundle) -> io::Result<Self> {
+    pub(crate) fn open(dir: &Path, name: &str, bundle: TrustBundle) -> io::Result<Self> {
         if !is_in_memory(dir)? {
             let reason = "not in memory, and keys never touch a disk: use a tmpfs such as /dev/shm, or a \
                           Kubernetes emptyDir with `medium: Memory`";
             return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
         }
-        let file = dir.join(FILE);
+        let file = dir.join(format!("{name}.pem"));
         Ok(Self { file, bundle })
     }
 
@@ -121,11 +119,12 @@ mod tests {
         let request = SigningRequest::from_pem(&request.unwrap().pem().unwrap()).unwrap();
         let id = SpiffeId::workload(&domain, "shop", "orders").unwrap();
         let chain = authority.sign(&request, &id, ttl).unwrap();
-        let kept = Kept::open(dir, authority.bundle().clone()).unwrap();
+        let kept = Kept::open(dir, NAME, authority.bundle().clone()).unwrap();
         kept.save(&key.serialize_pem(), &chain[..2]).await;
         kept
     }
 
+    const NAME: &str = "orders-1";
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
@@ -144,9 +143,9 @@ mod tests {
         let dir = in_memory();
         let bundle = certified(dir.path(), "kept.local", MINUTE).await.bundle;
         let on_disk = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let refused = Kept::open(on_disk, bundle.clone()).unwrap_err();
+        let refused = Kept::open(on_disk, NAME, bundle.clone()).unwrap_err();
         assert!(refused.to_string().contains("tmpfs"), "{refused}");
-        let missing = Kept::open(&dir.path().join("missing"), bundle).unwrap_err();
+        let missing = Kept::open(&dir.path().join("missing"), NAME, bundle).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
@@ -164,12 +163,16 @@ mod tests {
 
         let other = in_memory();
         certified(other.path(), "kept.local", MINUTE).await;
-        let moved = Kept::open(other.path(), kept.bundle.clone()).unwrap();
+        let moved = Kept::open(other.path(), NAME, kept.bundle.clone()).unwrap();
         assert!(moved.load().is_none(), "another authority has signed it");
 
         let expired = certified(dir.path(), "kept.local", Duration::from_secs(1)).await;
-        while expired.load().is_some() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let over = async {
+            while expired.load().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let over = tokio::time::timeout(Duration::from_secs(30), over).await;
+        over.expect("what has expired is not used");
     }
 }

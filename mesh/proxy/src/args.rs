@@ -43,9 +43,9 @@ pub struct Args {
     /// Where the last good configuration is kept for a start without the control plane.
     #[arg(long, env = "WEFT_STATE_DIR")]
     pub state_dir: PathBuf,
-    /// Where the last certificate and its key are kept for a start without the control plane: a folder of
-    /// this process alone, in memory (tmpfs), as keys never touch a disk. Without it, such a start waits for
-    /// the control plane.
+    /// Where the last certificate and its key are kept for a start without the control plane: a folder in
+    /// memory (tmpfs), such as /dev/shm, as keys never touch a disk. Without it, such a start waits for the
+    /// control plane.
     #[arg(long, env = "WEFT_IDENTITY_DIR")]
     pub identity_dir: Option<PathBuf>,
     /// How long a certificate is good for. It is renewed at half of that. A day at most.

@@ -28,8 +28,8 @@ const BACKLOG: u32 = 1024;
 /// logs.
 ///
 /// # Errors
-/// If the outbound listener is not on loopback, a listener cannot be bound, the trust bundle cannot be read, or the control plane refuses the
-/// token or the renewal.
+/// If the outbound listener is not on loopback, a listener cannot be bound, the trust bundle or the folder
+/// for the certificate cannot be used, or the control plane refuses the token or the renewal.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let runtime = weft_runtime::runtime().context("cannot start threads")?;
     runtime.block_on(async {
@@ -75,7 +75,7 @@ pub async fn serve(args: Args, shutdown: CancellationToken) -> anyhow::Result<()
     let mut enrolment = Enrolment::new(args.control.clone(), bundle, args.token_file.clone())
         .with_ttl(args.certificate_ttl);
     if let Some(dir) = &args.identity_dir {
-        enrolment = enrolment.kept_in(dir)?;
+        enrolment = enrolment.kept_in(dir, &args.instance)?;
     }
     let identity = tokio::select! {
         enrolled = complaining(enrolment.enrol()) => {
