@@ -6,12 +6,16 @@ mod tests;
 
 use std::{fmt, ops::Range};
 
-use crate::Name;
+use crate::{Name, Names};
 
 /// The peer, or the user, wants the field kept out of compression tables (RFC 7541, section 6.2.3).
 pub(crate) const SENSITIVE: u8 = 1;
 /// Name or value has bytes that RFC 9113, section 8.2.1, forbids.
 pub(crate) const INVALID: u8 = 2;
+/// A pseudo-header field came for the second time.
+const PSEUDO_TWICE: u8 = 4;
+/// A pseudo-header field came after others.
+const PSEUDO_LATE: u8 = 8;
 
 /// Header fields in the order in which they are sent, pseudo-header fields first: one buffer for all
 /// bytes and one record per field. Clearing keeps both, so a block in use allocates nothing.
@@ -20,8 +24,8 @@ pub struct HeaderBlock {
     /// Of the fields, and at the end what the decoder has not made a field of yet.
     pub(crate) bytes: Vec<u8>,
     fields: Vec<Record>,
-    /// The known names that are present, by [`Name::bit`]: most questions are about absent fields.
-    present: u128,
+    /// The names that are present: most questions are about absent fields.
+    present: Names,
     pseudo: usize,
     /// Of all fields that came from the wire.
     received_flags: u8,
@@ -72,7 +76,7 @@ impl HeaderBlock {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.fields.clear();
-        self.present = 0;
+        self.present = Names::default();
         self.pseudo = 0;
         self.received_flags = 0;
     }
@@ -108,15 +112,28 @@ impl HeaderBlock {
     }
 
     /// Whether a field of this name is there. Cheap.
+    #[inline]
     pub fn contains(&self, name: Name) -> bool {
-        self.present & name.bit() != 0
+        self.present.contains(name)
+    }
+
+    /// Whether a field of any of these names is there. As cheap.
+    #[inline]
+    pub fn contains_any(&self, names: Names) -> bool {
+        self.present.overlaps(names)
     }
 
     /// The first value of a known name.
+    #[inline]
     pub fn get(&self, name: Name) -> Option<&[u8]> {
-        if !self.contains(name) {
-            return None;
+        if self.contains(name) {
+            self.find(name)
+        } else {
+            None
         }
+    }
+
+    fn find(&self, name: Name) -> Option<&[u8]> {
         let record = self.fields.iter().find(|record| record.name == name)?;
         Some(&self.bytes[record.value_range()])
     }
@@ -158,7 +175,9 @@ impl HeaderBlock {
     /// Adds a field from the wire: at the end, even if a pseudo-header field does not belong there.
     pub(crate) fn receive(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(name_bytes);
+        if name == Name::Other {
+            self.bytes.extend_from_slice(name_bytes);
+        }
         self.bytes.extend_from_slice(value);
         self.keep(name, start, name_bytes.len(), value.len(), flags);
     }
@@ -172,8 +191,16 @@ impl HeaderBlock {
         value_len: usize,
         flags: u8,
     ) {
-        self.present |= name.bit();
-        self.pseudo += usize::from(name.is_pseudo());
+        if name.is_pseudo() {
+            if self.contains(name) {
+                self.received_flags |= PSEUDO_TWICE;
+            }
+            if self.pseudo < self.fields.len() {
+                self.received_flags |= PSEUDO_LATE;
+            }
+            self.pseudo += 1;
+        }
+        self.present.insert(name);
         self.received_flags |= flags;
         self.fields.push(Record {
             start: start as u32,
@@ -184,19 +211,20 @@ impl HeaderBlock {
         });
     }
 
-    /// Whether any of these names is there, given as the sum of their bits.
-    pub(crate) fn contains_any(&self, names: u128) -> bool {
-        self.present & names != 0
-    }
-
-    /// How many pseudo-header fields there are, wherever they stand.
-    pub(crate) fn pseudo_len(&self) -> usize {
-        self.pseudo
-    }
-
     /// Whether a field from the wire has bytes that are forbidden, in name or value.
     pub(crate) fn has_invalid_bytes(&self) -> bool {
         self.received_flags & INVALID != 0
+    }
+
+    /// What is wrong with the place of a pseudo-header field from the wire.
+    pub(crate) fn misplaced_pseudo(&self) -> Option<&'static str> {
+        if self.received_flags & (PSEUDO_LATE | PSEUDO_TWICE) == 0 {
+            None
+        } else if self.received_flags & PSEUDO_LATE != 0 {
+            Some("pseudo-header field after others")
+        } else {
+            Some("pseudo-header field twice")
+        }
     }
 }
 

@@ -72,7 +72,7 @@ pub struct Connection<T> {
     decoder: Decoder,
     encoder: Encoder,
     /// Reused for every block that is received; taken out while the handler has it.
-    block: HeaderBlock,
+    block: Option<Box<HeaderBlock>>,
     streams: Streams<T>,
     output: Output,
     /// What we may send on all streams together.
@@ -129,7 +129,7 @@ impl<T: Copy> Connection<T> {
             reader: Reader::new(role),
             decoder: Decoder::new(settings.max_header_list_bytes as usize),
             encoder: Encoder::default(),
-            block: HeaderBlock::new(),
+            block: None,
             streams: Streams::new(),
             output: Output::default(),
             send_window: i64::from(DEFAULT_WINDOW_BYTES),

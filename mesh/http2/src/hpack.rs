@@ -6,6 +6,7 @@ mod decoder;
 mod encoder;
 mod error;
 mod fields;
+mod paths;
 mod table;
 #[cfg(test)]
 mod tests;

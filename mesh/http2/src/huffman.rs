@@ -65,25 +65,33 @@ const fn canon() -> Canon {
     canon
 }
 
-/// What the next 12 bits hold.
+/// What the next 12 bits hold: from the lowest bit on two symbols of 8 bits each, how many of them there are
+/// (none if the code is longer than 12 bits), and how many bits they have.
 #[derive(Clone, Copy)]
-struct Step {
-    symbols: [u8; 2],
-    /// 0 if the code is longer than 12 bits, else 1 or 2.
-    count: u8,
-    /// The bits of the first symbol in the lower half, of all in the upper.
-    bits: u8,
+struct Step(u32);
+
+impl Step {
+    const fn new(symbols: u16, count: u32, bits: u32) -> Self {
+        Self(symbols as u32 | count << 16 | bits << 24)
+    }
+
+    const fn symbols(self) -> u16 {
+        self.0 as u16
+    }
+
+    const fn count(self) -> u32 {
+        self.0 >> 16 & 0xff
+    }
+
+    const fn bits(self) -> u32 {
+        self.0 >> 24
+    }
 }
 
 static STEPS: [Step; 1 << BITS] = steps();
 
 const fn steps() -> [Step; 1 << BITS] {
-    let nothing = Step {
-        symbols: [0; 2],
-        count: 0,
-        bits: 0,
-    };
-    let mut one = [nothing; 1 << BITS];
+    let mut one = [Step(0); 1 << BITS];
     let canon = canon();
     let mut symbol = 0;
     while symbol < END {
@@ -91,13 +99,8 @@ const fn steps() -> [Step; 1 << BITS] {
         if length <= BITS {
             let mut at = (canon.codes[symbol] << (BITS - length)) as usize;
             let end = at + (1 << (BITS - length));
-            let bits = (length | length << 4) as u8;
             while at < end {
-                one[at] = Step {
-                    symbols: [symbol as u8, 0],
-                    count: 1,
-                    bits,
-                };
+                one[at] = Step::new(symbol as u16, 1, length);
                 at += 1;
             }
         }
@@ -107,46 +110,59 @@ const fn steps() -> [Step; 1 << BITS] {
     let mut at = 0;
     while at < 1 << BITS {
         let first = one[at];
-        let length = (first.bits & 15) as u32;
-        let second = one[(at << length) & ((1 << BITS) - 1)];
-        let total = length + (second.bits & 15) as u32;
-        if first.count == 1 && second.count == 1 && total <= BITS {
-            both[at] = Step {
-                symbols: [first.symbols[0], second.symbols[0]],
-                count: 2,
-                bits: (length | total << 4) as u8,
-            };
+        let second = one[(at << first.bits()) & ((1 << BITS) - 1)];
+        let total = first.bits() + second.bits();
+        if first.count() == 1 && second.count() == 1 && total <= BITS {
+            both[at] = Step::new(first.symbols() | second.symbols() << 8, 2, total);
         }
         at += 1;
     }
     both
 }
 
-/// Bits from the input, the next one highest.
+/// Bits from the input, the next one highest, and ones for ever behind its end: as in the padding, they
+/// are the beginning of no code that the input may have.
 struct Bits<'a> {
     input: &'a [u8],
     bits: u64,
+    /// Bits beyond these are what the next refill puts there again.
     available: u32,
+    /// How many of them are not from the input.
+    beyond: u32,
 }
 
 impl Bits<'_> {
-    /// Makes at least 56 bits available, or all that are left.
+    /// Makes at least 56 bits available.
     fn refill(&mut self) {
-        if let Some((word, _)) = self.input.split_first_chunk::<8>() {
-            self.bits |= u64::from_be_bytes(*word) >> self.available;
-            let bytes = (63 - self.available) >> 3;
-            self.input = &self.input[bytes as usize..];
-            self.available += bytes * 8;
-            // Bits beyond what is counted are those that the next refill puts there again.
-            return;
+        let word = match self.input.first_chunk::<8>() {
+            Some(word) => *word,
+            None => {
+                let mut word = [0xff; 8];
+                word[..self.input.len()].copy_from_slice(self.input);
+                word
+            }
+        };
+        self.bits |= u64::from_be_bytes(word) >> self.available;
+        let bytes = (63 - self.available) >> 3;
+        self.available += bytes * 8;
+        match self.input.split_at_checked(bytes as usize) {
+            Some((_, rest)) => self.input = rest,
+            None => {
+                self.beyond += (bytes - self.input.len() as u32) * 8;
+                self.input = &[];
+            }
         }
-        while self.available <= 56
-            && let Some((&byte, rest)) = self.input.split_first()
-        {
-            self.bits |= u64::from(byte) << (56 - self.available);
-            self.available += 8;
-            self.input = rest;
-        }
+    }
+
+    /// How many bits of the input are left, if nothing beyond it was taken for its part.
+    fn left(&self) -> Result<usize, Invalid> {
+        let left =
+            (self.input.len() * 8 + self.available as usize).checked_sub(self.beyond as usize);
+        left.ok_or(Invalid)
+    }
+
+    fn step(&self) -> Step {
+        STEPS[(self.bits >> (64 - BITS)) as usize]
     }
 
     fn skip(&mut self, bits: u32) {
@@ -154,20 +170,23 @@ impl Bits<'_> {
         self.available -= bits;
     }
 
-    /// The symbol whose code is longer than 12 bits, and its length.
-    fn long_symbol(&self) -> Result<(u8, u32), Invalid> {
+    /// The symbol whose code is longer than 12 bits.
+    fn long_symbol(&mut self) -> Result<u8, Invalid> {
         for length in BITS as usize + 1..=LONGEST {
             let code = (self.bits >> (64 - length)) as u32;
             let place = code.wrapping_sub(CANON.first[length]);
             if place < CANON.counts[length] {
                 let symbol = CANON.sorted[(CANON.offset[length] + place) as usize];
-                let symbol = u8::try_from(symbol).map_err(|_| Invalid)?;
-                return Ok((symbol, length as u32));
+                self.skip(length as u32);
+                return u8::try_from(symbol).map_err(|_| Invalid);
             }
         }
         Err(Invalid)
     }
 }
+
+/// Steps of which a refill holds the bits.
+const STEPS_AT_ONCE: usize = 4;
 
 /// Appends what `input` stands for.
 ///
@@ -176,72 +195,43 @@ impl Bits<'_> {
 /// If it is not valid; something may have been appended then.
 pub fn decode(input: &[u8], output: &mut Vec<u8>) -> Result<(), Invalid> {
     let start = output.len();
-    // The shortest code has 5 bits; two symbols are written even if one counts.
-    output.resize(start + input.len() * 8 / 5 + 2, 0);
+    // The shortest code has 5 bits, and eight symbols are written even if fewer count.
+    output.resize(start + input.len() * 8 / 5 + 2 * STEPS_AT_ONCE + 1, 0);
     let space = &mut output[start..];
     let mut at = 0;
     let mut bits = Bits {
         input,
         bits: 0,
         available: 0,
+        beyond: 0,
     };
     loop {
-        if bits.available < LONGEST as u32 {
-            bits.refill();
-            if bits.available < LONGEST as u32 {
+        bits.refill();
+        let (mut symbols, mut count, mut last) = (0u64, 0, Step(0));
+        for _ in 0..STEPS_AT_ONCE {
+            last = bits.step();
+            symbols |= u64::from(last.symbols()) << (8 * count);
+            count += last.count();
+            bits.skip(last.bits());
+        }
+        space[at..at + 2 * STEPS_AT_ONCE].copy_from_slice(&symbols.to_le_bytes());
+        at += count as usize;
+        // Where there is a longer code or the padding, all further steps have stopped.
+        if last.count() == 0 {
+            if bits.left()? < 8 {
                 break;
             }
-        }
-        let step = STEPS[(bits.bits >> (64 - BITS)) as usize];
-        if step.count > 0 {
-            space[at..at + 2].copy_from_slice(&step.symbols);
-            at += usize::from(step.count);
-            bits.skip(u32::from(step.bits >> 4));
-        } else {
-            let (symbol, length) = bits.long_symbol()?;
-            space[at] = symbol;
+            bits.refill();
+            space[at] = bits.long_symbol()?;
             at += 1;
-            bits.skip(length);
         }
     }
-    let tail = decode_tail(&mut bits, &mut space[at..])?;
-    output.truncate(start + at + tail);
+    let padding = bits.left()? as u32;
+    if (bits.bits | u64::MAX >> padding) != u64::MAX {
+        return Err(Invalid);
+    }
+    output.truncate(start + at);
     Ok(())
-}
-
-/// The last symbols, fewer than 30 bits, and the padding.
-fn decode_tail(bits: &mut Bits<'_>, space: &mut [u8]) -> Result<usize, Invalid> {
-    let mut at = 0;
-    while bits.available > 0 {
-        // Ones after the end look like padding, never like a symbol.
-        let padded = bits.bits | (u64::MAX >> bits.available);
-        let step = STEPS[(padded >> (64 - BITS)) as usize];
-        let (symbol, length) = match step.count {
-            0 => match (Bits {
-                input: &[],
-                bits: padded,
-                available: 64,
-            })
-            .long_symbol()
-            {
-                Ok(found) => found,
-                Err(Invalid) => break,
-            },
-            _ => (step.symbols[0], u32::from(step.bits & 15)),
-        };
-        if length > bits.available {
-            break;
-        }
-        space[at] = symbol;
-        at += 1;
-        bits.skip(length);
-    }
-    let ones = (bits.bits | u64::MAX.checked_shr(bits.available).unwrap_or(0)) == u64::MAX;
-    if bits.available < 8 && ones {
-        Ok(at)
-    } else {
-        Err(Invalid)
-    }
 }
 
 /// How many bytes `input` takes when encoded.

@@ -27,6 +27,7 @@ pub mod huffman;
 pub mod limits;
 pub mod name;
 mod validate;
+mod words;
 
 pub use block::{Field, HeaderBlock};
 pub use connection::{Connection, LastStream};
@@ -34,4 +35,4 @@ pub use error::{ConnectionError, ErrorCode};
 pub use event::{Event, Handler};
 pub use frame::StreamId;
 pub use limits::{Keepalive, Limits, Settings};
-pub use name::Name;
+pub use name::{Name, Names};

@@ -114,7 +114,7 @@ names! {
     RatelimitReset = "ratelimit-reset",
 }
 
-// Sets of names are the bits of a `u128`.
+// Sets of names are the bits of a `u128`, with one for `Other`.
 const _: () = assert!(NAMES.len() < 128);
 
 /// Slots of the perfect-enough hash below: four times the names keeps probing short.
@@ -161,11 +161,13 @@ impl Name {
     }
 
     /// The name as it is sent; empty for `Other`.
+    #[inline]
     pub fn as_str(self) -> &'static str {
         TEXTS.get(self as usize).copied().unwrap_or("")
     }
 
     /// Starts with a colon.
+    #[inline]
     pub fn is_pseudo(self) -> bool {
         (self as u8) <= (Self::Status as u8)
     }
@@ -180,35 +182,71 @@ impl Name {
     }
 
     /// Its value is new in nearly every message, so that a compression table gains nothing from it.
+    #[inline]
     pub(crate) fn is_volatile(self) -> bool {
-        matches!(
-            self,
-            Self::GrpcTimeout
-                | Self::Traceparent
-                | Self::XRequestId
-                | Self::XWeftDecisionId
-                | Self::ContentLength
-                | Self::Date
-                | Self::GrpcMessage
-                | Self::GrpcStatusDetailsBin
-                | Self::EndpointLoadMetrics
-                | Self::EndpointLoadMetricsBin
-        )
-    }
-
-    pub(crate) const fn bit(self) -> u128 {
-        1 << (self as u8)
+        const VOLATILE: Names = Names::of([
+            Name::GrpcTimeout,
+            Name::Traceparent,
+            Name::XRequestId,
+            Name::XWeftDecisionId,
+            Name::ContentLength,
+            Name::Date,
+            Name::GrpcMessage,
+            Name::GrpcStatusDetailsBin,
+            Name::EndpointLoadMetrics,
+            Name::EndpointLoadMetricsBin,
+        ]);
+        VOLATILE.contains(self)
     }
 }
 
-/// A set of names for [`HeaderBlock::contains_any`](crate::HeaderBlock).
-pub(crate) const fn bits<const N: usize>(names: [Name; N]) -> u128 {
-    let (mut bits, mut at) = (0, 0);
-    while at < N {
-        bits |= names[at].bit();
+/// A set of names, of which `Other` is one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Names(u128);
+
+/// Looked up, because shifting a `u128` by a number that is not constant takes longer.
+const BITS: [u128; NAMES.len() + 1] = {
+    let mut bits = [0; NAMES.len() + 1];
+    let mut at = 0;
+    while at < bits.len() {
+        bits[at] = 1 << at;
         at += 1;
     }
     bits
+};
+
+impl Names {
+    /// The set of these.
+    pub const fn of<const N: usize>(names: [Name; N]) -> Self {
+        let (mut set, mut at) = (0, 0);
+        while at < N {
+            set |= BITS[names[at] as usize];
+            at += 1;
+        }
+        Self(set)
+    }
+
+    /// All of both sets.
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether `name` is one of them.
+    #[inline]
+    pub const fn contains(self, name: Name) -> bool {
+        self.0 & BITS[name as usize] != 0
+    }
+
+    /// Whether a name is in both sets.
+    #[inline]
+    pub const fn overlaps(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    #[inline]
+    pub(crate) const fn insert(&mut self, name: Name) {
+        self.0 |= BITS[name as usize];
+    }
 }
 
 #[cfg(test)]

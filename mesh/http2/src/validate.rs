@@ -1,6 +1,6 @@
 //! Which header blocks are messages (RFC 9113, section 8).
 
-use crate::{HeaderBlock, Name, name::bits};
+use crate::{HeaderBlock, Name, Names, words};
 
 /// What the connection needs to know of a valid block.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -12,9 +12,9 @@ pub(crate) struct Facts {
     pub no_content: bool,
 }
 
-const OF_REQUEST: u128 = bits([Name::Method, Name::Scheme, Name::Path, Name::Authority]);
-const OF_RESPONSE: u128 = bits([Name::Status]);
-const CONNECTION_SPECIFIC: u128 = bits([
+const OF_REQUEST: Names = Names::of([Name::Method, Name::Scheme, Name::Path, Name::Authority]);
+const OF_RESPONSE: Names = Names::of([Name::Status]);
+const CONNECTION_SPECIFIC: Names = Names::of([
     Name::Connection,
     Name::KeepAlive,
     Name::ProxyConnection,
@@ -37,20 +37,15 @@ pub(crate) fn request(block: &HeaderBlock) -> Checked {
     } else {
         block.get(Name::Scheme).ok_or("request without :scheme")?;
         let path = block.get(Name::Path).ok_or("request without :path")?;
-        // Without an early end, the compiler looks at many bytes at once: here and below.
-        let is_hidden = |byte: &u8| !matches!(byte, 0x21..=0x7e);
-        let visible = !path.iter().fold(false, |bad, byte| bad | is_hidden(byte));
+        let has_hidden = words::any(path, is_hidden);
         let form = path.first() == Some(&b'/') || (path == b"*" && method == b"OPTIONS");
-        if !visible || !form {
+        if has_hidden || !form {
             return Err("invalid :path");
         }
     }
     if let Some(authority) = block.get(Name::Authority) {
-        let is_wrong = |byte: &u8| matches!(byte, 0..=0x20 | 0x7f.. | b'@' | b'/');
-        if authority
-            .iter()
-            .fold(false, |bad, byte| bad | is_wrong(byte))
-        {
+        let is_wrong = |word| is_hidden(word) | words::equal(word, b'@') | words::equal(word, b'/');
+        if words::any(authority, is_wrong) {
             return Err("invalid :authority");
         }
         if block
@@ -61,6 +56,11 @@ pub(crate) fn request(block: &HeaderBlock) -> Checked {
         }
     }
     Ok(facts)
+}
+
+/// Bytes that are no visible characters of ASCII.
+fn is_hidden(word: u64) -> u64 {
+    words::below(word, b'!') | words::above(word, b'~')
 }
 
 pub(crate) fn response(block: &HeaderBlock) -> Checked {
@@ -82,11 +82,11 @@ pub(crate) fn response(block: &HeaderBlock) -> Checked {
 }
 
 pub(crate) fn trailers(block: &HeaderBlock) -> Checked {
-    common(block, OF_REQUEST | OF_RESPONSE)
+    common(block, OF_REQUEST.and(OF_RESPONSE))
 }
 
 /// What holds for every block, and that none of the `forbidden` pseudo-header fields is there.
-fn common(block: &HeaderBlock, forbidden: u128) -> Checked {
+fn common(block: &HeaderBlock, forbidden: Names) -> Checked {
     if block.has_invalid_bytes() {
         return Err("invalid bytes in a header field");
     }
@@ -99,28 +99,13 @@ fn common(block: &HeaderBlock, forbidden: u128) -> Checked {
     if block.values(Name::Te).any(|te| te != b"trailers") {
         return Err("te is not trailers");
     }
-    pseudo_order(block)?;
+    if let Some(reason) = block.misplaced_pseudo() {
+        return Err(reason);
+    }
     Ok(Facts {
         content_length: content_length(block)?,
         ..Facts::default()
     })
-}
-
-fn pseudo_order(block: &HeaderBlock) -> Result<(), &'static str> {
-    let names = block.iter().map(|field| field.name);
-    let (mut seen, mut count) = (0, 0);
-    for name in names.take_while(|name| name.is_pseudo()) {
-        if seen & name.bit() != 0 {
-            return Err("pseudo-header field twice");
-        }
-        seen |= name.bit();
-        count += 1;
-    }
-    if count < block.pseudo_len() {
-        Err("pseudo-header field after others")
-    } else {
-        Ok(())
-    }
 }
 
 fn content_length(block: &HeaderBlock) -> Result<Option<u64>, &'static str> {

@@ -1,7 +1,7 @@
 //! Building and changing a block.
 
 use super::{Field, HeaderBlock, INVALID, Record, SENSITIVE, field};
-use crate::Name;
+use crate::{Name, Names};
 
 impl HeaderBlock {
     /// Adds a field: at the end, or for a pseudo-header field after the others of its kind. `Other`
@@ -62,12 +62,20 @@ impl HeaderBlock {
     }
 
     /// Takes all fields of a known name out and says whether there were any.
+    #[inline]
     pub fn remove(&mut self, name: Name) -> bool {
-        if !self.contains(name) || name == Name::Other {
-            return false;
+        self.contains(name) && name != Name::Other && {
+            self.retain_records(|record| record.name != name);
+            true
         }
-        self.retain_records(|record| record.name != name);
-        true
+    }
+
+    /// Takes all fields of these names out.
+    #[inline]
+    pub fn remove_all(&mut self, names: Names) {
+        if self.contains_any(names) {
+            self.retain_records(|record| !names.contains(record.name));
+        }
     }
 
     /// Takes all fields of any name out, which must be lower case, and says whether there were any.
@@ -107,10 +115,10 @@ impl HeaderBlock {
 
     fn retain_records(&mut self, mut keep: impl FnMut(&Record) -> bool) {
         self.fields.retain(|record| keep(record));
-        self.present = self
-            .fields
-            .iter()
-            .fold(0, |set, record| set | record.name.bit());
+        self.present = Names::default();
+        for record in &self.fields {
+            self.present.insert(record.name);
+        }
         self.pseudo = self
             .fields
             .iter()
@@ -129,7 +137,7 @@ impl HeaderBlock {
         };
         self.bytes.extend_from_slice(name_bytes);
         self.bytes.extend_from_slice(value);
-        self.present |= name.bit();
+        self.present.insert(name);
         if name.is_pseudo() {
             self.fields.insert(self.pseudo, record);
             self.pseudo += 1;

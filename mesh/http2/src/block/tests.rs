@@ -25,7 +25,7 @@ fn expect(block: &HeaderBlock, fields: &[(&str, &str)]) {
         .iter()
         .filter(|(name, _)| name.starts_with(':'))
         .count();
-    assert_eq!(block.pseudo_len(), pseudo);
+    assert_eq!(block.pseudo, pseudo);
 }
 
 const FIELDS: [(&str, &str); 5] = [

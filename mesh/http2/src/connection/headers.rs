@@ -76,7 +76,7 @@ impl<T: Copy> Connection<T> {
         encoded: &[u8],
         handler: &mut H,
     ) -> Result<(), ConnectionError> {
-        let mut block = std::mem::take(&mut self.block);
+        let mut block = self.block.take().unwrap_or_default();
         block.clear();
         let outcome = self.decoder.decode(encoded, &mut block).map_err(|error| {
             let code = match error {
@@ -87,7 +87,7 @@ impl<T: Copy> Connection<T> {
         })?;
         self.decoded_block(open, outcome, &mut block, handler)?;
         if block.bytes.capacity() <= KEPT_BYTES {
-            self.block = block;
+            self.block = Some(block);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The streams of a connection.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{cell::Cell, collections::VecDeque, time::Instant};
 
 /// How many streams that are over are remembered, so that frames still under way for them are told
 /// from wrong ones. Two of the default limit of concurrent streams, and some.
@@ -62,6 +62,8 @@ pub(super) struct Streams<T> {
     slab: Vec<Stream<T>>,
     free: Vec<u32>,
     places: Places,
+    /// The id and the slot that were asked for last: what is done for a frame asks for its stream often.
+    last: Cell<(u32, u32)>,
     /// Those that ended well are many and matter little, so they do not displace the others.
     ended: VecDeque<u32>,
     reset: VecDeque<(u32, Past)>,
@@ -73,6 +75,7 @@ impl<T> Streams<T> {
             slab: Vec::new(),
             free: Vec::new(),
             places: Places::default(),
+            last: Cell::default(),
             ended: VecDeque::new(),
             reset: VecDeque::new(),
         }
@@ -83,13 +86,23 @@ impl<T> Streams<T> {
     }
 
     pub fn get(&self, id: u32) -> Option<&Stream<T>> {
-        self.places.get(id).map(|slot| &self.slab[slot as usize])
+        self.slot(id).map(|slot| &self.slab[slot as usize])
     }
 
     pub fn get_mut(&mut self, id: u32) -> Option<&mut Stream<T>> {
-        self.places
-            .get(id)
-            .map(|slot| &mut self.slab[slot as usize])
+        self.slot(id).map(|slot| &mut self.slab[slot as usize])
+    }
+
+    #[inline]
+    fn slot(&self, id: u32) -> Option<u32> {
+        match self.last.get() {
+            (last, slot) if last == id && id > 0 => Some(slot),
+            _ => {
+                let slot = self.places.get(id)?;
+                self.last.set((id, slot));
+                Some(slot)
+            }
+        }
     }
 
     pub fn insert(&mut self, stream: Stream<T>) {
@@ -102,11 +115,13 @@ impl<T> Streams<T> {
             self.slab.len() as u32 - 1
         };
         self.places.insert(id, slot);
+        self.last.set((id, slot));
     }
 
     /// Forgets a stream but for how it ended.
     pub fn remove(&mut self, id: u32, past: Past) {
         if let Some(slot) = self.places.remove(id) {
+            self.last.set((0, 0));
             self.free.push(slot);
             self.remember(id, past);
         }

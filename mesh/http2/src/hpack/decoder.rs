@@ -1,6 +1,7 @@
 use super::{
     Error, TABLE_BYTES,
     fields::{self, STATIC},
+    paths::Paths,
     table::{Table, field_size},
 };
 use crate::{
@@ -25,6 +26,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Decoder {
     table: Table,
+    paths: Paths,
     max_list: usize,
 }
 
@@ -40,6 +42,7 @@ impl Decoder {
     pub fn new(max_list_bytes: usize) -> Self {
         Self {
             table: Table::new(TABLE_BYTES),
+            paths: Paths::default(),
             max_list: max_list_bytes,
         }
     }
@@ -52,6 +55,7 @@ impl Decoder {
     pub fn decode(&mut self, input: &[u8], block: &mut HeaderBlock) -> Result<Outcome, Error> {
         let mut run = Run {
             table: &mut self.table,
+            paths: &mut self.paths,
             input,
             block,
             size: 0,
@@ -80,6 +84,7 @@ impl Decoder {
 /// One header block under way.
 struct Run<'a> {
     table: &'a mut Table,
+    paths: &'a mut Paths,
     input: &'a [u8],
     block: &'a mut HeaderBlock,
     size: usize,
@@ -164,7 +169,12 @@ impl<'a> Run<'a> {
             self.block.bytes.truncate(start);
             return self.count(name_len + least);
         }
-        self.decode_string(huffman, coded)?;
+        if huffman && name.name == Name::Path {
+            let decoded = self.paths.decode(coded, &mut self.block.bytes);
+            decoded.map_err(|_| Error::InvalidHuffman)?;
+        } else {
+            self.decode_string(huffman, coded)?;
+        }
         let bytes = &self.block.bytes[start..];
         let (name_bytes, value) = bytes.split_at(name_end - start);
         let valid = name.flags & INVALID == 0 && fields::is_valid_value(value);

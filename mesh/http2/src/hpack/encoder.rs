@@ -79,12 +79,12 @@ impl Encoder {
         if field.sensitive {
             return self.literal(0x10, field, output);
         }
+        if field.name.is_volatile() {
+            return self.literal(0, field, output);
+        }
         let index = static_field(field.name, field.value);
         if index > 0 {
             return output.push(0x80 | index as u8);
-        }
-        if field.name.is_volatile() {
-            return self.literal(0, field, output);
         }
         if let Some(age) = self.recent_age(field) {
             return integer(0x80, 7, STATIC.len() + 1 + age, output);

@@ -1,6 +1,6 @@
 //! The static table, and which bytes fields may have.
 
-use crate::Name;
+use crate::{Name, words};
 
 /// RFC 7541, appendix A. The first entry has index 1.
 pub(super) static STATIC: [(Name, &str); 61] = [
@@ -85,18 +85,32 @@ pub(super) fn static_name(name: Name) -> usize {
     usize::from(FIRST[name as usize])
 }
 
-/// The index of a field in the static table, or 0.
-pub(super) fn static_field(name: Name, value: &[u8]) -> usize {
-    if !matches!(
-        name,
-        Name::Method | Name::Path | Name::Scheme | Name::Status | Name::AcceptEncoding
-    ) {
-        return 0;
+/// How many entries of the static table have this name and a value.
+static VALUES: [u8; Name::Other as usize + 1] = values();
+
+const fn values() -> [u8; Name::Other as usize + 1] {
+    let mut values = [0; Name::Other as usize + 1];
+    let mut at = 0;
+    while at < STATIC.len() {
+        if !STATIC[at].1.is_empty() {
+            values[STATIC[at].0 as usize] += 1;
+        }
+        at += 1;
     }
-    let first = static_name(name);
-    let same = STATIC[first - 1..]
-        .iter()
-        .take_while(|(other, _)| *other == name);
+    values
+}
+
+/// The index of a field in the static table, or 0.
+#[inline]
+pub(super) fn static_field(name: Name, value: &[u8]) -> usize {
+    match VALUES[name as usize] {
+        0 => 0,
+        count => static_value(static_name(name), usize::from(count), value),
+    }
+}
+
+fn static_value(first: usize, count: usize, value: &[u8]) -> usize {
+    let same = STATIC[first - 1..][..count].iter();
     same.zip(first..)
         .find(|((_, text), _)| text.as_bytes() == value)
         .map_or(0, |(_, index)| index)
@@ -125,9 +139,8 @@ pub(super) fn is_valid_name(name: &[u8]) -> bool {
 /// Whether a field may have this value: no NUL, CR, LF, and no space around (RFC 9113, section 8.2.1).
 pub(super) fn is_valid_value(value: &[u8]) -> bool {
     let edge = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    // Without an early end, the compiler looks at many bytes at once.
-    let bad = value.iter().fold(false, |bad, &byte| {
-        bad | (byte == 0) | (byte == b'\r') | (byte == b'\n')
-    });
-    !bad && !edge(value.first()) && !edge(value.last())
+    // Text hardly ever has bytes as low as the forbidden ones.
+    let is_good = !words::any(value, |word| words::below(word, b'\r' + 1))
+        || !value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
+    is_good && !edge(value.first()) && !edge(value.last())
 }

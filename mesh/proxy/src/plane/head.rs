@@ -7,7 +7,7 @@ use base64::{
     engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig},
 };
 use weft_channel::load;
-use weft_http2::{HeaderBlock, Name};
+use weft_http2::{HeaderBlock, Name, Names};
 use weft_model::dataplane::HeaderChanges;
 use weft_policy::{
     Headers, LoadReport,
@@ -48,17 +48,27 @@ pub(crate) fn trace(block: &HeaderBlock) -> Option<u128> {
 /// What a request must not carry to the next hop: claims about who sent it, and what HTTP/2 does
 /// without. `x-weft-subject` and `x-weft-criticality` stay: only workloads of the mesh reach a sidecar,
 /// and a workload acts for the user it serves.
+const NOT_IN_REQUESTS: Names = Names::of([
+    Name::Host,
+    Name::ContentLength,
+    Name::XForwardedClientCert,
+    Name::XWeftCaller,
+    Name::XWeftUnprocessed,
+    Name::XWeftDecisionId,
+]);
+
+/// What an answer must not carry to the hop before.
+const NOT_IN_ANSWERS: Names = Names::of([
+    Name::ContentLength,
+    Name::XWeftCaller,
+    Name::XWeftSubject,
+    Name::XWeftCriticality,
+    Name::XWeftUnprocessed,
+    Name::XWeftDecisionId,
+]);
+
 pub(crate) fn clean_request(block: &mut HeaderBlock) {
-    for name in [
-        Name::Host,
-        Name::ContentLength,
-        Name::XForwardedClientCert,
-        Name::XWeftCaller,
-        Name::XWeftUnprocessed,
-        Name::XWeftDecisionId,
-    ] {
-        block.remove(name);
-    }
+    block.remove_all(NOT_IN_REQUESTS);
     remove_unknown_of_ours(block);
     block.set(Name::Te, b"trailers");
 }
@@ -73,26 +83,17 @@ pub(crate) fn set_scheme(block: &mut HeaderBlock, is_cleartext: bool) {
     block.set(Name::Scheme, if is_cleartext { b"http" } else { b"https" });
 }
 
-/// What an answer must not carry to the hop before.
 pub(crate) fn clean_response(block: &mut HeaderBlock) {
-    for name in [
-        Name::ContentLength,
-        Name::XWeftCaller,
-        Name::XWeftSubject,
-        Name::XWeftCriticality,
-        Name::XWeftUnprocessed,
-        Name::XWeftDecisionId,
-    ] {
-        block.remove(name);
-    }
+    block.remove_all(NOT_IN_ANSWERS);
     remove_unknown_of_ours(block);
 }
 
 fn remove_unknown_of_ours(block: &mut HeaderBlock) {
     let is_ours = |name: Name, bytes: &[u8]| name == Name::Other && bytes.starts_with(b"x-weft-");
-    if block
-        .iter()
-        .any(|field| is_ours(field.name, field.name_bytes))
+    if block.contains(Name::Other)
+        && block
+            .iter()
+            .any(|field| is_ours(field.name, field.name_bytes))
     {
         block.retain(|field| !is_ours(field.name, field.name_bytes));
     }

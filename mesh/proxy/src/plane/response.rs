@@ -177,6 +177,7 @@ impl Core {
         block: &mut HeaderBlock,
     ) {
         let (key, index) = (token.exchange, usize::from(token.attempt));
+        self.load_report(key, index, block);
         let found = self.exchanges.get_mut(key);
         let Some(exchange) = found.filter(|exchange| exchange.committed == Some(index)) else {
             return;
@@ -186,11 +187,6 @@ impl Core {
         std::mem::swap(&mut exchange.trailers, block);
         exchange.has_trailers = true;
         exchange.end = Some(End::answered(status));
-        let trailers = std::mem::take(&mut exchange.trailers);
-        self.load_report(key, index, &trailers);
-        if let Some(exchange) = self.exchanges.get_mut(key) {
-            exchange.trailers = trailers;
-        }
         self.send_answer(current, key);
     }
 
