@@ -66,6 +66,15 @@ pub struct Field<'a> {
     pub sensitive: bool,
 }
 
+/// One field of a block as it is kept: cheaper to make than a [`Field`].
+pub(crate) struct Raw<'a> {
+    pub name: Name,
+    /// Empty for a known name.
+    pub name_bytes: &'a [u8],
+    pub value: &'a [u8],
+    pub sensitive: bool,
+}
+
 impl HeaderBlock {
     /// An empty block. It allocates when the first field comes.
     pub fn new() -> Self {
@@ -172,14 +181,28 @@ impl HeaderBlock {
         field(&self.bytes, record)
     }
 
+    /// All fields, in order, as they are kept.
+    pub(crate) fn raw(&self) -> impl Iterator<Item = Raw<'_>> {
+        self.fields.iter().map(|record| {
+            let length = record.name_len as usize + record.value_len as usize;
+            let bytes = &self.bytes[record.start as usize..][..length];
+            let (name_bytes, value) = bytes.split_at(record.name_len as usize);
+            Raw {
+                name: record.name,
+                name_bytes,
+                value,
+                sensitive: record.flags & SENSITIVE != 0,
+            }
+        })
+    }
+
     /// Adds a field from the wire: at the end, even if a pseudo-header field does not belong there.
-    pub(crate) fn receive(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {
+    /// `bytes` are the name's, unless it is a known one, and the value's behind them.
+    #[inline]
+    pub(crate) fn receive(&mut self, name: Name, name_len: usize, bytes: &[u8], flags: u8) {
         let start = self.bytes.len();
-        if name == Name::Other {
-            self.bytes.extend_from_slice(name_bytes);
-        }
-        self.bytes.extend_from_slice(value);
-        self.keep(name, start, name_bytes.len(), value.len(), flags);
+        self.bytes.extend_from_slice(bytes);
+        self.keep(name, start, name_len, bytes.len() - name_len, flags);
     }
 
     /// Makes a field from the wire of the last bytes.

@@ -125,19 +125,17 @@ impl<'a> Run<'a> {
         if let Some(&(name, value)) = STATIC.get(index - 1) {
             self.count(field_size(name, &[], value.len()))?;
             if !self.is_over() {
-                self.block.receive(name, &[], value.as_bytes(), 0);
+                self.block.receive(name, 0, value.as_bytes(), 0);
             }
             return Ok(());
         }
-        let entry = *self
-            .table
-            .get(index - 1 - STATIC.len())
-            .ok_or(Error::InvalidIndex)?;
-        let (name_bytes, value) = (self.table.name_bytes(&entry), self.table.value(&entry));
-        let size = field_size(entry.name, name_bytes, value.len());
+        let entry = self.table.get(index - 1 - STATIC.len());
+        let entry = entry.ok_or(Error::InvalidIndex)?;
+        let size = entry.size();
         if self.size + size <= self.max_list {
-            self.block
-                .receive(entry.name, name_bytes, value, entry.flags);
+            let bytes = self.table.field_bytes(entry);
+            let name_len = usize::from(entry.name_len);
+            self.block.receive(entry.name, name_len, bytes, entry.flags);
         }
         self.count(size)
     }

@@ -1,11 +1,11 @@
 use std::fmt;
 
 use super::{
-    ENTRY_OVERHEAD, TABLE_BYTES,
+    TABLE_BYTES,
     fields::{STATIC, static_field, static_name},
-    table::Table,
+    table::{Entry, Table, field_size},
 };
-use crate::{Field, HeaderBlock, Name, huffman};
+use crate::{HeaderBlock, Name, block::Raw, huffman};
 
 /// Places of [`Index`]; a full table has 128 entries with two keys each.
 const PLACES: usize = 512;
@@ -70,12 +70,12 @@ impl Encoder {
             }
             integer(0x20, 5, last, output);
         }
-        for field in block.iter() {
+        for field in block.raw() {
             self.field(&field, output);
         }
     }
 
-    fn field(&mut self, field: &Field<'_>, output: &mut Vec<u8>) {
+    fn field(&mut self, field: &Raw<'_>, output: &mut Vec<u8>) {
         if field.sensitive {
             return self.literal(0x10, field, output);
         }
@@ -90,18 +90,19 @@ impl Encoder {
             return integer(0x80, 7, STATIC.len() + 1 + age, output);
         }
         let hash = field_hash(field);
-        if let Some((number, age)) = self.index.find(hash, &self.table, |entry_field| {
-            entry_field.name == field.name
-                && entry_field.value == field.value
-                && (field.name != Name::Other || entry_field.name_bytes == field.name_bytes)
-        }) {
+        let found = self.index.find(hash, &self.table, |entry| {
+            entry.name == field.name
+                && self.table.value(entry) == field.value
+                && self.table.name_bytes(entry) == field.name_bytes
+        });
+        if let Some((number, age)) = found {
             if field.name != Name::Other {
                 self.recent[field.name as usize] = number;
             }
             return integer(0x80, 7, STATIC.len() + 1 + age, output);
         }
         let seen = &mut self.seen[hash as usize % SEEN];
-        let size = field.name_bytes.len() + field.value.len() + ENTRY_OVERHEAD;
+        let size = field_size(field.name, field.name_bytes, field.value.len());
         // A field of more than half of the table would cost more than it saves.
         if *seen == hash && size <= self.table.max() / 2 {
             self.insert(hash, field, output);
@@ -111,44 +112,42 @@ impl Encoder {
         }
     }
 
-    fn recent_age(&self, field: &Field<'_>) -> Option<usize> {
+    fn recent_age(&self, field: &Raw<'_>) -> Option<usize> {
         let number = *self.recent.get(field.name as usize)?;
         let (entry, age) = self.table.numbered(number)?;
         (entry.name == field.name && self.table.value(entry) == field.value).then_some(age)
     }
 
     /// A literal without an insertion: `form` is 0, or 0x10 for one that must never be indexed.
-    fn literal(&self, form: u8, field: &Field<'_>, output: &mut Vec<u8>) {
+    fn literal(&self, form: u8, field: &Raw<'_>, output: &mut Vec<u8>) {
         let name = static_name(field.name);
         integer(form, 4, name, output);
         if name == 0 {
-            string(field.name_bytes, output);
+            string(name_text(field.name, field.name_bytes), output);
         }
         string(field.value, output);
     }
 
-    fn insert(&mut self, hash: u32, field: &Field<'_>, output: &mut Vec<u8>) {
-        let name_hash = hash_bytes(NAME_SEED, field.name_bytes);
+    fn insert(&mut self, hash: u32, field: &Raw<'_>, output: &mut Vec<u8>) {
+        let text = name_text(field.name, field.name_bytes);
+        let name_hash = hash_bytes(NAME_SEED, text);
+        let has_name = |entry: &Entry| name_text(entry.name, self.table.name_bytes(entry)) == text;
         let name = match static_name(field.name) {
             0 => self
                 .index
-                .find(name_hash, &self.table, |entry| {
-                    entry.name_bytes == field.name_bytes
-                })
+                .find(name_hash, &self.table, has_name)
                 .map_or(0, |(_, age)| STATIC.len() + 1 + age),
             index => index,
         };
         integer(0x40, 6, name, output);
         if name == 0 {
-            shortest_string(field.name_bytes, output);
+            shortest_string(text, output);
         }
         shortest_string(field.value, output);
-        let name_bytes = if field.name == Name::Other {
-            field.name_bytes
-        } else {
-            &[]
-        };
-        if self.table.insert(field.name, name_bytes, field.value, 0) {
+        if self
+            .table
+            .insert(field.name, field.name_bytes, field.value, 0)
+        {
             let number = self.table.newest();
             self.index.put(hash, number, &self.table);
             if static_name(field.name) == 0 {
@@ -170,7 +169,7 @@ impl Index {
         &self,
         hash: u32,
         table: &Table,
-        is_it: impl Fn(Field<'_>) -> bool,
+        is_it: impl Fn(&Entry) -> bool,
     ) -> Option<(u32, usize)> {
         (0..WINDOW).find_map(|step| {
             let (other, number) = self.0[(hash as usize + step) % PLACES];
@@ -178,18 +177,7 @@ impl Index {
                 return None;
             }
             let (entry, age) = table.numbered(number)?;
-            let name_bytes = match entry.name {
-                Name::Other => table.name_bytes(entry),
-                known => known.as_str().as_bytes(),
-            };
-            let value = table.value(entry);
-            is_it(Field {
-                name: entry.name,
-                name_bytes,
-                value,
-                sensitive: false,
-            })
-            .then_some((number, age))
+            is_it(entry).then_some((number, age))
         })
     }
 
@@ -207,9 +195,17 @@ impl Index {
     }
 }
 
+/// The name in full. `bytes` are empty for a known one.
+fn name_text(name: Name, bytes: &[u8]) -> &[u8] {
+    match name {
+        Name::Other => bytes,
+        known => known.as_str().as_bytes(),
+    }
+}
+
 const NAME_SEED: u64 = 0x51_7c_c1_b7_27_22_0a_95;
 
-fn field_hash(field: &Field<'_>) -> u32 {
+fn field_hash(field: &Raw<'_>) -> u32 {
     let seed = match field.name {
         Name::Other => u64::from(hash_bytes(0, field.name_bytes)) << 8,
         known => known as u64,

@@ -21,11 +21,22 @@ pub(super) struct Table {
 pub(super) struct Entry {
     start: u32,
     /// Of a known name no bytes are kept.
-    name_len: u16,
+    pub name_len: u16,
     value_len: u16,
     pub name: Name,
     /// What the decoder found out about the field.
     pub flags: u8,
+}
+
+impl Entry {
+    /// What it counts.
+    pub fn size(&self) -> usize {
+        let name_len = match self.name {
+            Name::Other => usize::from(self.name_len),
+            known => known.as_str().len(),
+        };
+        name_len + usize::from(self.value_len) + ENTRY_OVERHEAD
+    }
 }
 
 /// Without the bytes, which may be secret.
@@ -92,6 +103,12 @@ impl Table {
         &self.bytes[start..][..usize::from(entry.value_len)]
     }
 
+    /// Name, unless it is a known one, and value behind it.
+    pub fn field_bytes(&self, entry: &Entry) -> &[u8] {
+        let length = usize::from(entry.name_len) + usize::from(entry.value_len);
+        &self.bytes[entry.start as usize..][..length]
+    }
+
     /// Inserts a field and says whether it fits; if not, the table is empty now (RFC 7541, section 4.4).
     /// `name_bytes` must be empty for a known name.
     pub fn insert(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) -> bool {
@@ -130,11 +147,7 @@ impl Table {
         while self.size + size > self.max
             && let Some(entry) = self.entries.pop_front()
         {
-            let name_len = match entry.name {
-                Name::Other => usize::from(entry.name_len),
-                known => known.as_str().len(),
-            };
-            self.size -= name_len + usize::from(entry.value_len) + ENTRY_OVERHEAD;
+            self.size -= entry.size();
         }
         if self.entries.is_empty() {
             self.bytes.clear();

@@ -127,7 +127,10 @@ pub(crate) fn change(block: &mut HeaderBlock, changes: &HeaderChanges) {
 
 /// The number in `grpc-status`, if there is one.
 pub(crate) fn grpc_status(block: &HeaderBlock) -> Option<i32> {
-    text(block, Name::GrpcStatus)?.parse().ok()
+    match block.get(Name::GrpcStatus)? {
+        [digit @ b'0'..=b'9'] => Some(i32::from(digit - b'0')),
+        other => std::str::from_utf8(other).ok()?.parse().ok(),
+    }
 }
 
 /// What an endpoint says of its load. `None` if it says nothing that can be read.
