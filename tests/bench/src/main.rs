@@ -3,6 +3,7 @@
 
 mod call;
 mod certificates;
+mod copy_proxy;
 mod echo;
 mod hyper_proxy;
 mod load;
@@ -30,6 +31,8 @@ enum Command {
     Echo(echo::Args),
     /// A bare reverse proxy on hyper, to compare with.
     Hyper(hyper_proxy::Args),
+    /// Copies bytes and knows no HTTP/2: the floor.
+    Copy(copy_proxy::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Echo(args) => on_this_thread(echo::serve(args)),
         Command::Hyper(args) => on_this_thread(hyper_proxy::serve(args)),
+        Command::Copy(args) => copy_proxy::serve(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

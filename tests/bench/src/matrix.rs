@@ -128,7 +128,7 @@ impl Bench {
             measured.first_call_ms = median(first_call);
             measured.ready_ms = median(ready);
         }
-        if !matches!(target.peer, Peer::Direct | Peer::Hyper) {
+        if !matches!(target.peer, Peer::Direct | Peer::Hyper | Peer::Copy) {
             let version = self.place.version(target.peer).unwrap_or_default();
             self.results.versions.insert(target.peer.name(), version);
         }
@@ -270,7 +270,13 @@ fn targets(only: &[String]) -> Vec<Target> {
         layout: Layout::Direct,
     }];
     for layout in [Layout::Hop, Layout::Pair] {
-        let peers = Peer::ALL.into_iter().filter(|peer| *peer != Peer::Direct);
+        // Two that copy bytes would not be mutual TLS.
+        let stands = |peer: &Peer| match peer {
+            Peer::Direct => false,
+            Peer::Copy => layout == Layout::Hop,
+            _ => true,
+        };
+        let peers = Peer::ALL.into_iter().filter(stands);
         targets.extend(
             peers
                 .filter(|peer| wanted(*peer))

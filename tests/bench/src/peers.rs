@@ -29,11 +29,13 @@ pub enum Peer {
     Nghttpx,
     /// `hyper_proxy.rs`.
     Hyper,
+    /// `copy_proxy.rs`: one hop only.
+    Copy,
 }
 
 impl Peer {
     /// All, in the report's order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Direct,
         Self::Weft,
         Self::Envoy,
@@ -41,6 +43,7 @@ impl Peer {
         Self::Nginx,
         Self::Nghttpx,
         Self::Hyper,
+        Self::Copy,
     ];
 
     /// Its name, also of its processes.
@@ -53,6 +56,7 @@ impl Peer {
             Self::Nginx => "nginx",
             Self::Nghttpx => "nghttpx",
             Self::Hyper => "bare-hyper",
+            Self::Copy => "byte-copy",
         }
     }
 }
@@ -117,6 +121,14 @@ impl Stand<'_> {
         std::fs::write(&path, text)?;
         Ok(path.display().to_string())
     }
+}
+
+fn copy(stand: &Stand<'_>) -> Vec<String> {
+    vec![
+        "copy".to_owned(),
+        format!("--listen={}", stand.listen),
+        format!("--upstream={}", stand.upstream),
+    ]
 }
 
 fn hyper(stand: &Stand<'_>) -> Vec<String> {

@@ -27,7 +27,8 @@ pub struct Args {
     /// How many rounds. Default: 5, or 3 with --quick.
     #[arg(long)]
     rounds: Option<usize>,
-    /// Measure only these besides the direct path and Envoy: weft haproxy nginx nghttpx bare-hyper.
+    /// Measure only these besides the direct path and Envoy: weft haproxy nginx nghttpx bare-hyper
+    /// byte-copy.
     #[arg(long, num_args = 1..)]
     pub only: Vec<String>,
     /// Measure only loads whose name begins so, such as "50x10". Good for a profiler.

@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{Control, Layout, Peer, Side, Stand, Target, envoy, haproxy, hyper, nghttpx, nginx};
+use super::{
+    Control, Layout, Peer, Side, Stand, Target, copy, envoy, haproxy, hyper, nghttpx, nginx,
+};
 use crate::{
     call,
     process::{self, Process},
@@ -64,7 +66,7 @@ impl Place {
     pub fn program(&self, peer: Peer) -> anyhow::Result<PathBuf> {
         let debian = self.tools.join("debian/usr/sbin");
         let (name, installed) = match peer {
-            Peer::Direct | Peer::Hyper => return Ok(self.bench.clone()),
+            Peer::Direct | Peer::Hyper | Peer::Copy => return Ok(self.bench.clone()),
             Peer::Weft => {
                 let control = self.control.as_ref().or(self.hop_control.as_ref());
                 return control
@@ -195,6 +197,7 @@ impl Place {
             Peer::Nginx => nginx::arguments(&stand)?,
             Peer::Nghttpx => nghttpx::arguments(&stand)?,
             Peer::Hyper => hyper(&stand),
+            Peer::Copy => copy(&stand),
             Peer::Direct | Peer::Weft => bail!("{name} is no such proxy"),
         };
         let libraries = self.libraries();
