@@ -192,6 +192,12 @@ impl<T: Copy> Connection<T> {
         self.output.len() > 0
     }
 
+    /// Whether what is to be written should be at once. WINDOW_UPDATE alone is better written with what
+    /// follows, if that is soon: it costs both sides as much as payload does.
+    pub fn is_urgent(&self) -> bool {
+        self.output.is_urgent
+    }
+
     /// So many bytes of [`output`](Self::output) were written. True if [`send_data`](Self::send_data)
     /// took less than it was given because of [`Limits::output_bytes`], and would take more now: said once.
     pub fn written(&mut self, n: usize) -> bool {

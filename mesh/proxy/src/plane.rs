@@ -25,6 +25,7 @@ mod links;
 mod log;
 mod messages;
 mod outcome;
+mod pace;
 mod pool;
 mod pools;
 mod probe;

@@ -15,6 +15,8 @@ pub(super) struct Output {
     start: usize,
     /// Payload was not taken because the buffer is full.
     pub held: bool,
+    /// There is more than WINDOW_UPDATE.
+    pub is_urgent: bool,
     answers: Answers,
 }
 
@@ -46,6 +48,7 @@ impl Output {
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
+            self.is_urgent = false;
             self.answers = Answers::default();
             if self.bytes.capacity() > KEPT_BYTES {
                 self.bytes = Vec::new();
@@ -84,6 +87,7 @@ impl Output {
     }
 
     pub fn head(&mut self, kind: u8, flags: u8, stream: u32, length: usize) {
+        self.is_urgent |= kind != kind::WINDOW_UPDATE;
         // No frame is longer than 2^24.
         let head = Head {
             length: length as u32,
@@ -117,6 +121,7 @@ impl Output {
         max_frame: usize,
         encode: impl FnOnce(&mut Vec<u8>),
     ) {
+        self.is_urgent = true;
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&[0; HEAD_BYTES]);
         encode(&mut self.bytes);

@@ -329,3 +329,24 @@ fn settings_that_the_rfc_does_not_allow_are_brought_within_it() {
         "{told:?}"
     );
 }
+
+#[test]
+fn window_updates_alone_are_not_urgent() {
+    let mut side = with_window(100);
+    side.take_output();
+    assert!(!side.connection.is_urgent());
+    side.receive(&[request(1, false), data(1, false, &[0; 100])].concat())
+        .unwrap();
+    let id = side.ids[0];
+    side.connection.consumed(id, 100);
+    assert!(side.connection.has_output() && !side.connection.is_urgent());
+    side.connection
+        .send_headers(id, &block(&[(":status", "200")]), false);
+    assert!(side.connection.is_urgent());
+    side.take_output();
+    side.connection.send_data(id, b"payload", false);
+    assert!(side.connection.is_urgent());
+    side.take_output();
+    side.receive(&frame(PING, 0, 0, &[0; 8])).unwrap();
+    assert!(side.connection.is_urgent(), "an answer");
+}

@@ -28,6 +28,9 @@ const KEPT_BYTES: usize = 16 * 1024;
 /// How much plaintext is encrypted at once: a few records.
 const ENCRYPT_BYTES: usize = 64 * 1024;
 
+/// How many turns WINDOW_UPDATE waits for something to be written with.
+const WAIT_TURNS: u8 = 4;
+
 /// Which side of the workload something belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
@@ -139,6 +142,8 @@ pub(crate) struct Link {
     /// The peer sends nothing more than what is there to be read.
     pub(crate) has_hung_up: bool,
     pub(super) is_dirty: bool,
+    /// How many turns what it has to write has waited.
+    pub(super) waited: u8,
     /// Streams of calls of this caller that have more than the first window.
     pub(super) wide: u32,
     /// The first GOAWAY was sent at this instant.
@@ -199,6 +204,7 @@ impl Link {
             is_full: false,
             has_hung_up: false,
             is_dirty: false,
+            waited: 0,
             wide: 0,
             leaving_since: None,
             has_left: false,
@@ -266,6 +272,7 @@ impl Link {
     /// output may go on.
     pub(crate) fn flush(&mut self, now: Instant) -> io::Result<bool> {
         let mut has_room = false;
+        self.waited = 0;
         let Some(socket) = &mut self.socket else {
             return Ok(has_room);
         };
@@ -317,11 +324,20 @@ impl Link {
 
     /// Whether something waits to be written.
     pub(crate) fn has_output(&self) -> bool {
-        let is_encrypted = self
-            .wire
-            .as_ref()
-            .is_some_and(|wire| !wire.outgoing.is_empty());
-        is_encrypted || self.h2.as_ref().is_some_and(|h2| h2.has_output())
+        self.has_ciphertext() || self.h2.as_ref().is_some_and(|h2| h2.has_output())
+    }
+
+    /// Whether what is to be written may wait for the next turn, to be written with what comes then.
+    pub(crate) fn may_wait(&self) -> bool {
+        let has_time = |h2: &Connection<Token>| h2.has_output() && !h2.is_urgent();
+        self.waited < WAIT_TURNS
+            && !self.has_ciphertext()
+            && self.h2.as_deref().is_some_and(has_time)
+    }
+
+    fn has_ciphertext(&self) -> bool {
+        let wire = self.wire.as_ref();
+        wire.is_some_and(|wire| !wire.outgoing.is_empty())
     }
 
     /// Says that nothing will follow: in TLS, then in TCP.

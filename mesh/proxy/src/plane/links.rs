@@ -44,6 +44,8 @@ pub(crate) struct Links {
     pub(crate) arena: Arena<Link>,
     /// Those with something to write.
     dirty: Vec<Key<Link>>,
+    /// Those that write in the next turn, which is at once.
+    waiting: Vec<Key<Link>>,
 }
 
 impl Links {
@@ -102,6 +104,26 @@ impl Links {
             && !std::mem::replace(&mut link.is_dirty, true)
         {
             self.dirty.push(key);
+        }
+    }
+
+    /// Lets a link write in the next turn.
+    pub(crate) fn wait(&mut self, key: Key<Link>) {
+        if let Some(link) = self.arena.get_mut(key) {
+            link.waited += 1;
+            self.waiting.push(key);
+        }
+    }
+
+    /// Whether links wait for the next turn.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The turn is there that links waited for.
+    pub(crate) fn end_waiting(&mut self) {
+        while let Some(key) = self.waiting.pop() {
+            self.mark(key);
         }
     }
 

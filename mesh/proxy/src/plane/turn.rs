@@ -18,6 +18,7 @@ use super::{
     core::{Core, Timer},
     link::{Ended, Kind, Link, Phase, Side},
     links::Current,
+    pace::{PAUSE, Pace},
 };
 
 /// Tokens above these are links.
@@ -57,6 +58,7 @@ pub(crate) struct Turns {
     handshakes: usize,
     next_tick: Instant,
     due: Vec<Timer>,
+    pace: Pace,
     is_over: bool,
 }
 
@@ -72,6 +74,7 @@ impl Turns {
             unread: Vec::new(),
             handshakes: 0,
             due: Vec::new(),
+            pace: Pace::default(),
             is_over: false,
         }
     }
@@ -83,12 +86,17 @@ impl Turns {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut ready = Ready::with_capacity(1024);
         while !self.is_over {
+            if self.pace.next_pauses(self.core.exchanges.len()) {
+                std::thread::sleep(PAUSE);
+            }
             let timeout = self.timeout();
+            let since = Instant::now();
             match self.poll.poll(&mut ready, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
             self.core.now = Instant::now();
+            self.pace.waited = self.core.now.saturating_duration_since(since);
             self.handshakes = 0;
             for key in std::mem::take(&mut self.unread) {
                 self.read(key);
@@ -103,7 +111,7 @@ impl Turns {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        if !self.unread.is_empty() {
+        if !self.unread.is_empty() || self.core.links.has_waiting() {
             return Some(Duration::ZERO);
         }
         let has_links = self.core.links.arena.len() > 0;
@@ -177,6 +185,7 @@ impl Turns {
                 Err(ended) => return self.core.doomed.push((key, ended)),
             };
             self.core.read_at = Instant::now();
+            self.pace.read += bytes;
             // What comes after the last word is read, so that the peer can read it.
             if !is_closing && let Err(ended) = self.core.feed(key, &mut self.buffer[..bytes]) {
                 return self.core.doomed.push((key, ended));
@@ -204,6 +213,7 @@ impl Turns {
 
     /// Writes each connection that has something, and buries those that ended.
     fn write(&mut self) {
+        self.core.links.end_waiting();
         loop {
             while let Some(key) = self.core.links.next_dirty() {
                 self.core.flush(key);
@@ -256,6 +266,9 @@ impl Core {
         let Some(link) = self.links.arena.get_mut(key) else {
             return;
         };
+        if link.may_wait() {
+            return self.links.wait(key);
+        }
         match link.flush(self.now) {
             Err(error) => self.doomed.push((key, Ended::Io(error))),
             Ok(has_room) => {
