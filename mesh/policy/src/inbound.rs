@@ -183,16 +183,13 @@ impl InboundEngine {
         let decision = known.matching.decide(facts.headers);
         let stated = facts.criticality.and_then(Criticality::parse);
         let criticality = stated.unwrap_or(inbound.default_criticality);
+        let refusal = (!decision.is_allowed()).then(|| not_allowed(&facts, &decision));
+        let (target, path) = (Arc::clone(&ready.target), Arc::clone(&known.path));
         let mut record = DecisionRecord {
-            id,
-            target: Arc::clone(&ready.target),
-            method: Arc::clone(&known.path),
             caller: Some(Arc::clone(&known.caller)),
             criticality: Some(criticality),
-            rule: rule(&decision),
-            ..DecisionRecord::default()
+            ..DecisionRecord::new(id, target, path, rule(decision))
         };
-        let refusal = (!decision.is_allowed()).then(|| not_allowed(&facts, &decision));
         if !inbound.is_dry_run
             && let Some(failure) = refusal
         {
@@ -306,9 +303,9 @@ fn tells_latency(status: i32) -> bool {
     )
 }
 
-fn rule(decision: &Decision) -> Arc<str> {
+fn rule(decision: Decision) -> Arc<str> {
     match decision {
-        Decision::Allowed { rule } | Decision::Denied { rule } => Arc::clone(rule),
+        Decision::Allowed { rule } | Decision::Denied { rule } => rule,
         Decision::DeniedByDefault => decision.rule().into(),
     }
 }

@@ -127,6 +127,30 @@ impl DecisionRecord {
     /// How many failed attempts are remembered.
     pub const MOST_FAILURES: usize = 8;
 
+    /// A call for which nothing has happened yet. For every call: `default()` would count references to
+    /// empty texts up and down.
+    pub(crate) fn new(id: DecisionId, target: Arc<str>, method: Arc<str>, rule: Arc<str>) -> Self {
+        Self {
+            id,
+            target,
+            method,
+            caller: None,
+            criticality: None,
+            rule,
+            route: None,
+            backend: None,
+            subset: None,
+            is_cleartext: false,
+            endpoint: None,
+            attempts: 0,
+            hedges: 0,
+            transparent_retries: 0,
+            failures: Vec::new(),
+            retry_stop: None,
+            reason: Reason::Answered,
+        }
+    }
+
     /// The last endpoint's workload name, or `-`.
     pub fn instance(&self) -> &str {
         self.endpoint

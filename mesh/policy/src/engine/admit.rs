@@ -144,24 +144,13 @@ impl Engine {
         resolution: &Resolution,
         destination: &Destination,
     ) -> DecisionRecord {
+        let (path, rule) = (&resolution.path, &resolution.method.name);
+        let (path, rule) = (Arc::clone(path), Arc::clone(rule));
         DecisionRecord {
-            id: self.ids.next(),
-            target,
-            method: Arc::clone(&resolution.path),
-            caller: None,
-            criticality: None,
-            rule: Arc::clone(&resolution.method.name),
-            route: None,
             backend: destination.authority.clone(),
             subset: destination.subset.clone(),
             is_cleartext: self.is_cleartext(destination.backend),
-            endpoint: None,
-            attempts: 0,
-            hedges: 0,
-            transparent_retries: 0,
-            failures: Vec::new(),
-            retry_stop: None,
-            reason: Reason::Answered,
+            ..DecisionRecord::new(self.ids.next(), target, path, rule)
         }
     }
 

@@ -97,17 +97,17 @@ impl Engine {
         call.record.hedges += u32::from(is_hedge);
         call.record.endpoint = Some(Arc::clone(&endpoint));
         call.under_way.push((member, now));
-        // Nobody can prove to be nobody: a target that is gone is not called in cleartext.
-        let mut identity = Some(Arc::default());
-        let mut target = Arc::clone(&call.record.target);
-        if let Some(cluster) = self.clusters.get_mut(call.backend) {
-            identity.clone_from(&cluster.identity);
-            call.record.is_cleartext = identity.is_none();
-            target = Arc::clone(&cluster.authority);
-            if let Some(member) = cluster.member(member) {
-                member.load.started();
+        let (identity, target) = match self.clusters.get_mut(call.backend) {
+            Some(cluster) => {
+                if let Some(member) = cluster.member(member) {
+                    member.load.started();
+                }
+                (cluster.identity.clone(), Arc::clone(&cluster.authority))
             }
-        }
+            // Nobody can prove to be nobody: a target that is gone is not called in cleartext.
+            None => (Some(Arc::default()), Arc::clone(&call.record.target)),
+        };
+        call.record.is_cleartext = identity.is_none();
         if let Some(hedge) = &mut call.hedge {
             hedge.began(call.record.attempts, now);
             call.avoid.push(member);

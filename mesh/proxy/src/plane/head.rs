@@ -70,7 +70,9 @@ const NOT_IN_ANSWERS: Names = Names::of([
 pub(crate) fn clean_request(block: &mut HeaderBlock) {
     block.remove_all(NOT_IN_REQUESTS);
     remove_unknown_of_ours(block);
-    block.set(Name::Te, b"trailers");
+    if block.get(Name::Te) != Some(b"trailers") {
+        block.set(Name::Te, b"trailers");
+    }
 }
 
 /// How the request is carried. What leaves the mesh tells nobody there for whom it is, and how much it

@@ -1,6 +1,6 @@
 //! Requests: from a caller's stream to the streams of their attempts.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use weft_http2::{HeaderBlock, Name, StreamId};
 use weft_policy::{Failure, InboundFacts, REPLAY_LIMIT_BYTES, Reason, RequestFacts};
@@ -125,8 +125,8 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
-        let nobody = Arc::default();
-        let caller = caller.unwrap_or(&nobody);
+        static NOBODY: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
+        let caller = caller.unwrap_or(&NOBODY);
         let block = &exchange.head;
         let facts = InboundFacts {
             caller,
