@@ -25,8 +25,8 @@ use super::{
 /// How much room for output a connection keeps that has nothing to write.
 const KEPT_BYTES: usize = 16 * 1024;
 
-/// How much plaintext is encrypted at once: a few records.
-const ENCRYPT_BYTES: usize = 64 * 1024;
+/// How much plaintext is encrypted, and written, at once.
+const ENCRYPT_BYTES: usize = 256 * 1024;
 
 /// How many turns WINDOW_UPDATE waits for something to be written with.
 const WAIT_TURNS: u8 = 4;
@@ -333,6 +333,13 @@ impl Link {
         self.waited < WAIT_TURNS
             && !self.has_ciphertext()
             && self.h2.as_deref().is_some_and(has_time)
+    }
+
+    /// How many bytes wait to be written.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let wire = self.wire.as_ref();
+        let h2 = self.h2.as_ref();
+        wire.map_or(0, |wire| wire.outgoing.pending().len()) + h2.map_or(0, |h2| h2.output().len())
     }
 
     fn has_ciphertext(&self) -> bool {

@@ -46,6 +46,7 @@ impl Core {
         if !link.is_downstream() {
             return false;
         }
+        let queued = link.queued_bytes();
         let mut stuck = std::mem::take(&mut link.blocked);
         stuck.retain(|token| waiting(&self.exchanges, token) > 0);
         let Some((h2, taken)) = link.h2.as_mut().map(|h2| (h2, &mut link.taken)) else {
@@ -64,7 +65,7 @@ impl Core {
             stuck.len()
         } else if stalled >= PATIENCE {
             let sizes = stuck.iter().map(|token| waiting(&self.exchanges, token));
-            over_the_limit(h2.output().len(), sizes)
+            over_the_limit(queued, sizes)
         } else {
             0
         };
