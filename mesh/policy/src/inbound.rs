@@ -238,6 +238,14 @@ impl InboundEngine {
         })
     }
 
+    /// What the caller rules say now of a call that was admitted before: streams may last for hours.
+    /// `None`: there are no rules.
+    pub fn decide(&mut self, facts: &InboundFacts<'_>) -> Option<Decision> {
+        let ready = self.rules.as_mut()?;
+        let known = ready.cache.find(facts, &ready.rules, &self.limits);
+        Some(known.matching.decide(facts.headers))
+    }
+
     /// Response headers came from the workload, as far as a stream follows them. From here on the call
     /// takes no place among those under way. Not told for answers without a stream, such as most errors:
     /// [`Self::finished`] knows their status.

@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use tokio::sync::oneshot;
 use weft_identity::Identity;
-use weft_model::dataplane::{Endpoint, Inbound, Snapshot};
-use weft_policy::{Failure, Reason, authorize};
+use weft_model::dataplane::{Endpoint, Snapshot};
+use weft_policy::{Failure, InboundFacts, Reason};
 
 use super::{
     core::Core,
@@ -27,8 +27,9 @@ impl Core {
     pub(crate) fn configure(&mut self, snapshot: Arc<Snapshot>) {
         self.engine.update(&snapshot);
         self.inbound.update(snapshot.inbound.as_ref());
-        if let Some(rules) = snapshot.inbound.as_ref().filter(|rules| !rules.is_dry_run) {
-            self.authorize_again(rules);
+        let rules = snapshot.inbound.as_ref();
+        if rules.is_some_and(|rules| !rules.is_dry_run) {
+            self.authorize_again();
         }
         let methods = snapshot.targets.values().flat_map(|target| &target.methods);
         let paths: Vec<String> = methods
@@ -85,7 +86,7 @@ impl Core {
     }
 
     /// New rules also hold for calls that are under way: a stream may last for hours.
-    fn authorize_again(&mut self, rules: &Inbound) {
+    fn authorize_again(&mut self) {
         for key in self.exchanges.keys() {
             let Some(exchange) = self.exchanges.get(key) else {
                 continue;
@@ -93,10 +94,16 @@ impl Core {
             let Policy::Inbound(admission) = &exchange.policy else {
                 continue;
             };
-            let caller = admission.record.caller.as_deref().unwrap_or_default();
-            let method = Arc::clone(&admission.record.method);
-            let decision = authorize(rules, caller, &method, &Lookup(&exchange.head));
-            if !decision.is_allowed() {
+            let (caller, method) = (&admission.record.caller, &admission.record.method);
+            let caller = caller.as_deref().unwrap_or_default();
+            let decision = self.inbound.decide(&InboundFacts {
+                caller,
+                path: method,
+                grpc_timeout: None,
+                criticality: None,
+                headers: &Lookup(&exchange.head),
+            });
+            if let Some(decision) = decision.filter(|decision| !decision.is_allowed()) {
                 let rule = decision.rule();
                 let message = format!("{caller} may not call {method} any more (rule `{rule}`)");
                 let failure = Failure::new(Reason::CallerNotAllowed, message);
