@@ -44,6 +44,7 @@ async fn the_shop_survives() {
     a_dead_replica_fails_no_read(&shop).await;
     mails_follow_when_notifications_return(&shop).await;
     every_process_may_be_killed(&shop).await;
+    the_dead_come_back_without_the_control_plane(&shop).await;
     acknowledged_orders_outlive_a_restart(shop).await;
 }
 
@@ -139,6 +140,37 @@ async fn every_process_may_be_killed(shop: &Shop) {
         .await
         .unwrap();
     }
+}
+
+async fn the_dead_come_back_without_the_control_plane(shop: &Shop) {
+    shop.signal("control", "STOP").await.unwrap();
+    for name in ["payments-1-sidecar", "edge"] {
+        let killed = shop.signal(name, "KILL").await.unwrap();
+        until(
+            &format!("an order succeeds after {name} died while control was away"),
+            HEAL_DEADLINE,
+            async || {
+                let is_back = shop.process(name)?["pid"] != json!(killed);
+                Ok(if is_back {
+                    place(shop, 5).await.ok()
+                } else {
+                    None
+                })
+            },
+        )
+        .await
+        .unwrap();
+    }
+    shop.signal("control", "CONT").await.unwrap();
+    until("all is ready again", HEAL_DEADLINE, async || {
+        let state = shop.state();
+        let processes = state["processes"].as_array().unwrap();
+        let ready = |process: &serde_json::Value| process["ready"] == json!(true);
+        Ok(processes.iter().all(ready).then_some(()))
+    })
+    .await
+    .unwrap();
+    place(shop, 5).await.unwrap();
 }
 
 async fn acknowledged_orders_outlive_a_restart(shop: Shop) {

@@ -7,6 +7,7 @@ mod board;
 mod build;
 mod detach;
 mod hold;
+mod keys;
 mod plan;
 mod ports;
 mod progress;

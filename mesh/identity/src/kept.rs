@@ -9,8 +9,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::{InvalidCertificate, Svid, TrustBundle, verify::chain_problem, write_private};
 
+/// Whether what is written there never touches a disk.
+///
+/// # Errors
+/// If it is not there.
 #[cfg(target_os = "linux")]
-fn is_in_memory(dir: &Path) -> io::Result<bool> {
+pub fn is_in_memory(dir: &Path) -> io::Result<bool> {
     const TMPFS: u32 = 0x0102_1994;
     const RAMFS: u32 = 0x8584_58F6;
     // The numbers have 32 bits; the field's width and sign are the machine's.
@@ -18,9 +22,12 @@ fn is_in_memory(dir: &Path) -> io::Result<bool> {
     Ok([TMPFS, RAMFS].contains(&kind))
 }
 
-/// Other systems do not tell.
+/// Whether what is written there never touches a disk. Other systems do not tell.
+///
+/// # Errors
+/// If it is not there.
 #[cfg(not(target_os = "linux"))]
-fn is_in_memory(dir: &Path) -> io::Result<bool> {
+pub fn is_in_memory(dir: &Path) -> io::Result<bool> {
     fs::metadata(dir)?;
     Ok(false)
 }

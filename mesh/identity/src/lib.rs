@@ -28,6 +28,7 @@ pub use authority::{AuthorityError, CertificateAuthority, DEFAULT_TTL, MAX_TTL};
 pub use channel::{ControlUri, channel};
 pub use enrolment::{Enrolment, EnrolmentError};
 pub use files::{create_private_dir, write_private};
+pub use kept::is_in_memory;
 pub use refusal::Refusal;
 pub use request::SigningRequest;
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};

@@ -4,6 +4,7 @@
 use std::{
     ffi::OsStr,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -22,10 +23,14 @@ pub fn folder(data: &DataFolder) -> Option<TempDir> {
     }
     let of_user = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let places = of_user.into_iter().chain([PathBuf::from("/dev/shm")]);
-    let folder = places.filter(|place| is_in_memory(place)).find_map(|place| {
-        // Mode 0700.
-        tempfile::Builder::new().prefix(PREFIX).tempdir_in(place).ok()
-    })?;
+    let folder = places
+        .filter(|place| is_in_memory(place))
+        .find_map(|place| {
+            let private = fs::Permissions::from_mode(0o700);
+            let mut folder = tempfile::Builder::new();
+            let folder = folder.prefix(PREFIX).permissions(private);
+            folder.tempdir_in(place).ok()
+        })?;
     // For the next run, if this one is killed.
     let _ = fs::write(note, folder.path().as_os_str().as_encoded_bytes());
     Some(folder)
@@ -48,8 +53,6 @@ fn remove(left: &Path) {
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -70,7 +73,9 @@ mod tests {
 
     #[test]
     fn nothing_else_is_removed() {
-        let other = tempfile::Builder::new().prefix("other-").tempdir_in("/dev/shm");
+        let other = tempfile::Builder::new()
+            .prefix("other-")
+            .tempdir_in("/dev/shm");
         let other = other.unwrap();
         let data = tempfile::tempdir().unwrap();
         let data = DataFolder::new(data.path().to_owned());

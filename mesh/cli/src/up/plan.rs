@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 use weft_model::{Database, Mesh, Program, Run, Service};
 
-use super::ports::FreePorts;
+use super::{keys, ports::FreePorts};
 use crate::{
     args::UpArgs,
     data::{DataFolder, create_private},
@@ -82,6 +83,8 @@ pub struct Plan {
     pub token_key: PathBuf,
     /// Keeps others from these ports as long as the mesh runs.
     pub _ports: FreePorts,
+    /// Goes with the mesh.
+    pub _keys: Option<TempDir>,
 }
 
 /// The packages that `weft up` builds, each once.
@@ -131,6 +134,7 @@ pub fn plan(
         weft: system::own_executable()?,
         mesh_file: std::path::absolute(&mesh.source.name)?,
         control,
+        keys: keys::folder(data),
     };
     let mut specs = vec![planner.control(control_admin)?];
     for (service, run) in runs(mesh, &args.only) {
@@ -154,6 +158,7 @@ pub fn plan(
     ports.release();
     Ok(Plan {
         _ports: ports,
+        _keys: planner.keys,
         specs,
         edge,
         control_admin,
@@ -180,6 +185,7 @@ struct Planner<'a> {
     weft: PathBuf,
     mesh_file: PathBuf,
     control: SocketAddr,
+    keys: Option<TempDir>,
 }
 
 impl Planner<'_> {
@@ -234,6 +240,9 @@ impl Planner<'_> {
         flag(spec, "token-file", token.display());
         flag(spec, "state-dir", folder.join("state").display());
         create_private(&folder.join("state"))?;
+        if let Some(keys) = &self.keys {
+            flag(spec, "identity-dir", keys.path().display());
+        }
         spec.token = Some((account.to_owned(), token));
         spec.identity = Some(self.mesh.identity(account));
         Ok(())
