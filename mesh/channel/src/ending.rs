@@ -65,7 +65,9 @@ impl Ending {
             ),
         );
         self.log(status, message, took);
-        self.winner = None;
+        if let Some(mut winner) = self.winner.take() {
+            winner.ended(status);
+        }
     }
 
     /// There is nothing to send after all: a call that was none.

@@ -57,7 +57,7 @@ impl InFlight {
         &self.inner
     }
 
-    /// Response headers came, or it is known that none will.
+    /// The stream is over, or it is known that there will be none.
     pub(crate) fn ended(&mut self, status: i32) {
         if !std::mem::replace(&mut self.has_ended, true) {
             let took = self.started.elapsed();

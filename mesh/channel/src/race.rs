@@ -199,7 +199,10 @@ fn settle(ending: &mut Ending, ended: Ended) -> Step {
         answer: Answer { outcome, response },
         mut in_flight,
     } = ended;
-    in_flight.ended(outcome.status());
+    // An attempt that is answered by a stream ends with it (gRFC A66).
+    if !matches!(outcome, Outcome::Headers) {
+        in_flight.ended(outcome.status());
+    }
     if response.is_none() && ending.replay.has_failed() {
         let failure = Failure::new(Reason::Cancelled, "the caller's request broke off");
         return Step::Fail(failure);

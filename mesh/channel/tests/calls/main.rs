@@ -5,5 +5,6 @@ mod balancing;
 mod deadlines;
 mod health;
 mod hedging;
+mod metrics;
 mod routing;
 mod support;

@@ -59,6 +59,7 @@ impl Core {
             sent_end: false,
             timer: TimerKey::NONE,
             started: self.now,
+            is_counted: false,
             picked: Some(picked),
         });
         match fault.delay {
@@ -85,6 +86,7 @@ impl Core {
             sent_end: false,
             timer: TimerKey::NONE,
             started: self.now,
+            is_counted: true,
         });
         self.launch(current, key, 0);
     }

@@ -107,6 +107,8 @@ pub(crate) struct Attempt {
     /// Its own time limit, or its injected delay.
     pub(crate) timer: TimerKey,
     pub(crate) started: Instant,
+    /// Its end has been counted.
+    pub(crate) is_counted: bool,
 }
 
 /// What the engines keep for a call.

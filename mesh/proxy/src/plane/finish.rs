@@ -241,6 +241,10 @@ impl Core {
         let (down, stream) = (exchange.down, exchange.down_stream);
         let ended = exchange.request_ended;
         let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);
+        for attempt in &mut exchange.attempts {
+            self.stats
+                .attempt_ended(exchange.row, attempt, end.status, self.now);
+        }
         for index in 0..exchange.attempts.len() {
             self.end_attempt(current, key, index);
         }

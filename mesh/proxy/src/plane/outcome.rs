@@ -51,10 +51,12 @@ impl Core {
         let Some(attempt) = exchange.attempts.get_mut(index) else {
             return Next::Await;
         };
-        if let (Policy::Outbound(call), Some(picked)) = (&mut exchange.policy, &attempt.picked) {
-            let took = self.now.saturating_duration_since(attempt.started);
+        // One that is answered by a stream ends with it (gRFC A66).
+        if !matches!(outcome, Outcome::Headers) {
             self.stats
-                .attempt_ended(exchange.row, outcome.status(), took);
+                .attempt_ended(exchange.row, attempt, outcome.status(), self.now);
+        }
+        if let (Policy::Outbound(call), Some(picked)) = (&mut exchange.policy, &attempt.picked) {
             let end = AttemptEnd {
                 // Whatever has not been dropped can be sent again.
                 is_replayable: exchange.body.end() == exchange.body.kept(),
@@ -110,10 +112,15 @@ impl Core {
         key: Key<Exchange>,
         index: usize,
     ) {
-        let found = self.exchanges.get_mut(key);
-        let Some(attempt) = found.and_then(|exchange| exchange.attempts.get_mut(index)) else {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
+        let row = exchange.row;
+        let Some(attempt) = exchange.attempts.get_mut(index) else {
+            return;
+        };
+        self.stats
+            .attempt_ended(row, attempt, code::CANCELLED, self.now);
         let place = std::mem::replace(&mut attempt.place, Place::Over);
         self.wheel.cancel(std::mem::take(&mut attempt.timer));
         let pool = attempt.pool;

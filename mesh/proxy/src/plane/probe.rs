@@ -70,6 +70,7 @@ impl Core {
             sent_end: false,
             timer: TimerKey::NONE,
             started: now,
+            is_counted: true,
         });
         self.find_link(&mut Current::none(), key, 0);
     }

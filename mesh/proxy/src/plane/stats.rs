@@ -1,12 +1,16 @@
 //! What the data plane counts. Numbers of one thread, read by asking it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use foldhash::fast::RandomState;
 use weft_policy::DecisionRecord;
 use weft_runtime::metrics::calls::OTHER;
 
-use super::link::Side;
+use super::{exchange::Attempt, link::Side};
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
@@ -232,8 +236,18 @@ impl Stats {
         self.with(row, |counts| counts.attempts_started += 1);
     }
 
-    pub(crate) fn attempt_ended(&mut self, row: Row, status: i32, took: Duration) {
-        self.with(row, |counts| observe(&mut counts.attempts, status, took));
+    /// An attempt is over. It is counted once, an inbound one never: the workload is asked once.
+    pub(crate) fn attempt_ended(
+        &mut self,
+        row: Row,
+        attempt: &mut Attempt,
+        status: i32,
+        now: Instant,
+    ) {
+        if !std::mem::replace(&mut attempt.is_counted, true) {
+            let took = now.saturating_duration_since(attempt.started);
+            self.with(row, |counts| observe(&mut counts.attempts, status, took));
+        }
     }
 
     /// An outbound call is over. `idle`: how long no attempt was under way after the first had begun.

@@ -87,6 +87,30 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
 }
 
 #[tokio::test]
+async fn an_attempt_lasts_as_long_as_its_stream() {
+    let mesh = Mesh::new("metrics.local");
+    let (_echo, server, _) = mesh.echo().await;
+    let caller = mesh.caller("orders", &[server.inbound]).await;
+    let mut client = caller.client().await;
+    let ended = |status: &str| {
+        let name = "grpc_client_attempt_duration_seconds_count";
+        // It has no rule in the mesh file of the tests.
+        let labels = r#"grpc_method="other",grpc_target="echo:7070""#;
+        let line = format!("{name}{{{labels},grpc_status=\"{status}\"}} 1");
+        caller.metrics.encode().contains(&line)
+    };
+    let mut ticks = client.ticks("forever").await.unwrap();
+    for _ in 0..3 {
+        ticks.next().await.unwrap().unwrap();
+    }
+    assert!(!ended("OK") && !ended("CANCELLED"), "it goes on");
+    drop(ticks);
+    eventually("the caller's end is counted", || ended("CANCELLED")).await;
+    assert_eq!(client.ticks("3").await.unwrap().count().await, 3);
+    eventually("the stream's end is counted", || ended("OK")).await;
+}
+
+#[tokio::test]
 async fn ejections_are_counted_by_what_they_are_for() {
     let mesh = Mesh::new("metrics.local");
     let (_echo, server, _) = mesh.echo().await;
