@@ -255,6 +255,11 @@ impl<T: Copy> Connection<T> {
         self.streams.get(stream.0)?.token
     }
 
+    /// The tokens of all streams that are not forgotten, in no order.
+    pub fn tokens(&self) -> impl Iterator<Item = T> {
+        self.streams.iter().filter_map(|stream| stream.token)
+    }
+
     /// The user is done with a stream. One that has not ended is reset with CANCEL.
     pub fn release(&mut self, stream: StreamId) {
         self.reset(stream, ErrorCode::CANCEL);

@@ -151,6 +151,17 @@ impl<T> Streams<T> {
     }
 
     /// All streams, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Stream<T>> {
+        let is_there =
+            |(slot, stream): &(usize, &Stream<T>)| self.places.get(stream.id) == Some(*slot as u32);
+        self.slab
+            .iter()
+            .enumerate()
+            .filter(is_there)
+            .map(|(_, stream)| stream)
+    }
+
+    /// As [`Self::iter`].
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream<T>> {
         let slab = &mut self.slab;
         let places = &self.places;

@@ -266,3 +266,29 @@ fn sensitive_fields_stay_out_of_tables_at_the_next_hop() {
     }
     assert!(!format!("{forwarded:?}").contains("hunter2"));
 }
+
+#[test]
+fn the_tokens_are_those_of_streams_that_are_not_forgotten() {
+    let (mut client, mut server) = pair();
+    let [ended, reset, open] = [1, 2, 3].map(|token| client.call(token, true));
+    settle(&mut client, &mut server);
+    server
+        .connection
+        .send_headers(ended, &block(&[(":status", "200")]), true);
+    server.connection.reset(reset, ErrorCode::REFUSED_STREAM);
+    settle(&mut client, &mut server);
+    let tokens = |side: &Side| {
+        let mut tokens: Vec<u32> = side.connection.tokens().collect();
+        tokens.sort_unstable();
+        tokens
+    };
+    assert_eq!(
+        tokens(&client),
+        [2, 3],
+        "one that was reset stays until it is released"
+    );
+    client.connection.release(reset);
+    assert_eq!(tokens(&client), [3]);
+    client.connection.release(open);
+    assert_eq!(tokens(&client), [] as [u32; 0]);
+}

@@ -1,6 +1,6 @@
 //! Who gets which connection, and when another one is made.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use mio::net::TcpStream;
 use weft_identity::{Expected, SpiffeId, client_config};
@@ -221,36 +221,30 @@ impl Core {
         key: Key<Link>,
         pool: Key<Pool>,
         was_open: bool,
-        unsent: &[Token],
+        (tokens, unsent): (&[Token], &[Token]),
         why: &str,
     ) {
         let current = &mut Current::none();
         if let Some(pool) = self.pools.all.get_mut(pool) {
             pool.links.retain(|&other| other != key);
         }
-        for exchange in self.exchanges.keys() {
-            let Some(found) = self.exchanges.get(exchange) else {
+        let place = |token: &Token| (token.exchange.index(), token.attempt);
+        let unsent: HashSet<_> = unsent.iter().map(place).collect();
+        for &token in tokens {
+            let exchange = self.exchanges.get(token.exchange);
+            let attempts = exchange.map_or(&[][..], |exchange| &exchange.attempts);
+            let attempt = attempts.get(usize::from(token.attempt));
+            let is_on = |place| matches!(place, Place::Sent { link, .. } if link == key);
+            if !attempt.is_some_and(|attempt| is_on(attempt.place)) {
                 continue;
-            };
-            for index in 0..found.attempts.len() {
-                let found = self.exchanges.get(exchange);
-                let attempt = found.and_then(|found| found.attempts.get(index));
-                if let Some(attempt) = attempt
-                    && matches!(attempt.place, Place::Sent { link, .. } if link == key)
-                {
-                    let token = Token {
-                        exchange,
-                        attempt: index as u8,
-                    };
-                    let outcome = if unsent.contains(&token) {
-                        Outcome::Refused(format!("the connection broke before: {why}"))
-                    } else {
-                        let message = format!("the upstream connection broke: {why}");
-                        Outcome::Broken(super::outcome::reset(None, message))
-                    };
-                    self.attempt_broke(current, token, outcome);
-                }
             }
+            let outcome = if unsent.contains(&place(&token)) {
+                Outcome::Refused(format!("the connection broke before: {why}"))
+            } else {
+                let message = format!("the upstream connection broke: {why}");
+                Outcome::Broken(super::outcome::reset(None, message))
+            };
+            self.attempt_broke(current, token, outcome);
         }
         let others = self.pools.get(pool).map_or(&[][..], |pool| &pool.links);
         let has_other = others.iter().any(|&other| {

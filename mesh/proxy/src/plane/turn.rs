@@ -16,7 +16,7 @@ use super::{
     arena::Key,
     command::Command,
     core::{Core, Timer},
-    link::{Ended, Kind, Link, Phase, Side},
+    link::{Ended, Kind, Link, Phase, Side, Token},
     links::Current,
     pace::{PAUSE, Pace},
 };
@@ -299,7 +299,9 @@ impl Core {
         let why = ended.to_string();
         let unsent = std::mem::take(&mut link.unsent);
         let abandoned = std::mem::take(&mut link.abandoned);
-        let has_streams = link.h2.as_ref().is_some_and(|h2| h2.open_streams() > 0);
+        // HTTP/2 forgets a stream when nothing is left to be done about it: these are all calls there are.
+        let mut tokens: Vec<Token> = link.h2.iter().flat_map(|h2| h2.tokens()).collect();
+        tokens.sort_by_key(|token| (token.exchange.index(), token.attempt));
         if let Some(link) = self.links.arena.free(key) {
             link.empty(&self.registry);
         }
@@ -312,23 +314,12 @@ impl Core {
                     self.engine.free(slot);
                 }
                 self.tell_upstream_end(pool, peer, &ended);
-                self.upstream_gone(key, pool, was_open, &unsent, &why);
+                self.upstream_gone(key, pool, was_open, (&tokens, &unsent), &why);
             }
             Kind::Downstream { side, .. } => {
                 self.tell_end(side, peer, &ended);
-                let exchanges = if has_streams {
-                    self.exchanges.keys()
-                } else {
-                    Vec::new()
-                };
-                for exchange in exchanges {
-                    if self
-                        .exchanges
-                        .get(exchange)
-                        .is_some_and(|found| found.down == key)
-                    {
-                        self.cancel(&mut Current::none(), exchange);
-                    }
+                for Token { exchange, .. } in tokens {
+                    self.cancel(&mut Current::none(), exchange);
                 }
                 self.left(side);
             }
