@@ -110,7 +110,7 @@ impl Links {
     /// Lets a link write in the next turn.
     pub(crate) fn wait(&mut self, key: Key<Link>) {
         if let Some(link) = self.arena.get_mut(key) {
-            link.waited += 1;
+            link.waited = link.waited.saturating_add(1);
             self.waiting.push(key);
         }
     }
@@ -120,9 +120,12 @@ impl Links {
         !self.waiting.is_empty()
     }
 
-    /// The turn is there that links waited for.
-    pub(crate) fn end_waiting(&mut self) {
+    /// The turn is there that links waited for. If it has nothing to do they wait for no other.
+    pub(crate) fn end_waiting(&mut self, is_idle: bool) {
         while let Some(key) = self.waiting.pop() {
+            if let Some(link) = self.arena.get_mut(key).filter(|_| is_idle) {
+                link.waited = u8::MAX;
+            }
             self.mark(key);
         }
     }

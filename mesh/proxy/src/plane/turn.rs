@@ -105,7 +105,7 @@ impl Turns {
                 self.ready(event);
             }
             self.pass_time();
-            self.write();
+            self.write(ready.is_empty());
         }
         Ok(())
     }
@@ -212,8 +212,8 @@ impl Turns {
     }
 
     /// Writes each connection that has something, and buries those that ended.
-    fn write(&mut self) {
-        self.core.links.end_waiting();
+    fn write(&mut self, is_idle: bool) {
+        self.core.links.end_waiting(is_idle);
         loop {
             while let Some(key) = self.core.links.next_dirty() {
                 self.core.flush(key);
