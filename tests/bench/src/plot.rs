@@ -60,7 +60,8 @@ fn color(peer: Peer) -> &'static str {
         Peer::Haproxy => "#2f81f7",
         Peer::Nginx => "#1a7f37",
         Peer::Nghttpx => "#bf8700",
-        Peer::Direct | Peer::Hyper | Peer::Copy => "#6e7781",
+        Peer::Copy => "#1b9aaa",
+        Peer::Direct | Peer::Hyper => "#6e7781",
     }
 }
 
