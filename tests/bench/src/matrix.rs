@@ -14,7 +14,7 @@ use crate::{
     certificates,
     load::{self, Bounds, Seen},
     peers::{Control, Layout, Peer, Place, Running, Target},
-    process::{Clock, CpuTimes, Process, free_addresses},
+    process::{CpuTimes, Process, free_addresses},
     results::{Measured, Minute, Results, Sample, Skipped},
     run::{Args, Budget},
     shapes::{self, Shape},
@@ -31,7 +31,6 @@ const CELL_GRACE: Duration = Duration::from_secs(10);
 /// Everything that runs. Dropping it ends it.
 #[derive(Debug)]
 pub struct Bench {
-    clock: Clock,
     results: Results,
     /// One for each of `results.targets`.
     running: Vec<Running>,
@@ -76,7 +75,6 @@ impl Bench {
         }
         let [control, hop_control] = controls;
         let mut this = Self {
-            clock: Clock::of_this_system()?,
             results,
             running: Vec::new(),
             failures: Vec::new(),
@@ -199,7 +197,7 @@ impl Bench {
         let running = self.running.get(index).context("no such target")?;
         let processes = &running.processes;
         let reading = || {
-            let times = processes.iter().map(|process| process.cpu(self.clock));
+            let times = processes.iter().map(Process::cpu);
             times.collect::<anyhow::Result<CpuTimes>>()
         };
         let limit = bounds.warm_up + bounds.duration + CELL_GRACE;

@@ -1,6 +1,7 @@
 //! The processes that are started, and what the operating system says about them.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -14,8 +15,24 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a process may take to end when asked.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// CPU time of a process, by thread.
+#[derive(Debug)]
+pub struct CpuTime(BTreeMap<PathBuf, Duration>);
+
+impl CpuTime {
+    /// What was used since the reading `before`. What a thread did that has ended meanwhile is lost.
+    pub fn since(&self, before: &Self) -> Duration {
+        let threads = self.0.iter();
+        threads
+            .map(|(thread, now)| {
+                now.saturating_sub(before.0.get(thread).copied().unwrap_or_default())
+            })
+            .sum()
+    }
+}
+
 /// CPU times, one for each process of a target.
-pub type CpuTimes = Vec<Duration>;
+pub type CpuTimes = Vec<CpuTime>;
 
 /// A child process on one core. It is killed when dropped, and by the kernel if this process dies first.
 #[derive(Debug)]
@@ -81,25 +98,32 @@ impl Process {
         lines.get(last..).unwrap_or_default().join("\n")
     }
 
-    /// User and system time it has used, all threads.
+    /// The time it has used, read to the nanosecond: the user and system time in `stat` comes in steps of
+    /// 10 ms, of which small calls take a dozen in a cell.
     ///
     /// # Errors
     ///
-    /// If it is gone.
-    pub fn cpu(&self, clock: Clock) -> anyhow::Result<Duration> {
-        let text = self.read("stat")?;
-        // The second field is the name in parentheses and may hold anything.
-        let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let ticks = after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(str::parse::<u64>)
-            .sum::<Result<u64, _>>()
-            .context("/proc/PID/stat is not as expected")?;
-        Ok(Duration::from_micros(
-            ticks * 1_000_000 / clock.ticks_per_second,
-        ))
+    /// If it is gone, or the kernel does not say.
+    pub fn cpu(&self) -> anyhow::Result<CpuTime> {
+        let mut threads = BTreeMap::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let thread = thread?.path();
+            // One that has ended since the folder was read counts as one that ended before.
+            let Ok(text) = fs::read_to_string(thread.join("schedstat")) else {
+                continue;
+            };
+            let on_cpu = text.split_whitespace().next();
+            let on_cpu = on_cpu.and_then(|nanoseconds| nanoseconds.parse().ok());
+            let on_cpu = on_cpu.context("/proc/PID/task/TID/schedstat is not as expected")?;
+            threads.insert(thread, Duration::from_nanos(on_cpu));
+        }
+        let name = &self.name;
+        anyhow::ensure!(
+            !threads.is_empty(),
+            "{name} is gone, or this kernel has no schedstat:\n{}",
+            self.last_words()
+        );
+        Ok(CpuTime(threads))
     }
 
     /// Its resident memory, in kB.
@@ -139,26 +163,6 @@ impl Drop for Process {
         // It has ended by itself if this fails.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// The unit of the CPU times in `/proc`.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    ticks_per_second: u64,
-}
-
-impl Clock {
-    /// Asks the system.
-    ///
-    /// # Errors
-    ///
-    /// If `getconf` is missing.
-    pub fn of_this_system() -> anyhow::Result<Self> {
-        let text = output(Path::new("getconf"), &["CLK_TCK"])?;
-        Ok(Self {
-            ticks_per_second: text.trim().parse().context("getconf CLK_TCK")?,
-        })
     }
 }
 

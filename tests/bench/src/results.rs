@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     load::Seen,
     peers::{Layout, Peer, Target},
-    process::CpuTimes,
+    process::{CpuTime, CpuTimes},
     shapes::{self, Shape},
     statistics::{median, quantile},
 };
@@ -129,8 +129,8 @@ pub struct Minute {
 impl Sample {
     /// From two readings of the processes' CPU times.
     pub fn new(seen: &Seen, before: &CpuTimes, after: &CpuTimes) -> Self {
-        let per_call = |(before, after): (&_, &std::time::Duration)| {
-            after.saturating_sub(*before).as_secs_f64() * 1e6 / seen.calls.max(1) as f64
+        let per_call = |(before, after): (&_, &CpuTime)| {
+            after.since(before).as_secs_f64() * 1e6 / seen.calls.max(1) as f64
         };
         Self {
             calls: seen.calls,

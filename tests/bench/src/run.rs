@@ -91,8 +91,7 @@ impl Budget {
         wanted.is_none_or(|wanted| shape.name.starts_with(wanted))
     }
 
-    /// At the fixed rate a proxy uses little CPU, and the clock of the system is coarse. Of the largest
-    /// load few calls fit, and some proxies end all open ones at about the same time.
+    /// At the fixed rate a proxy uses little CPU. Of the largest load few calls fit, and some proxies end all open ones at about the same time.
     pub fn of(&self, shape: Shape) -> Bounds {
         let factor = match shape.pace {
             Pace::Streams(streams) if streams * shape.payload < 5_000_000 => 1,
