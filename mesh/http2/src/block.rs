@@ -26,9 +26,21 @@ pub struct HeaderBlock {
     fields: Vec<Record>,
     /// The names that are present: most questions are about absent fields.
     present: Names,
+    places: Places,
     pseudo: usize,
     /// Of all fields that came from the wire.
     received_flags: u8,
+}
+
+/// Where the first field of each known name is, plus one, and of [`Name::Other`]; 0 if there is none. Beyond
+/// what a byte can say it is where the search for it begins.
+#[derive(Clone, Copy)]
+struct Places([u8; Name::Other as usize + 1]);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self([0; Name::Other as usize + 1])
+    }
 }
 
 /// The name's bytes, if it is not a known one, stand before the value's.
@@ -39,6 +51,8 @@ struct Record {
     value_len: u32,
     name: Name,
     flags: u8,
+    /// The field's index in the static table, if it came as that: 0 is unknown.
+    index: u8,
 }
 
 impl Record {
@@ -73,6 +87,8 @@ pub(crate) struct Raw<'a> {
     pub name_bytes: &'a [u8],
     pub value: &'a [u8],
     pub sensitive: bool,
+    /// In the static table, or 0.
+    pub index: u8,
 }
 
 impl HeaderBlock {
@@ -86,6 +102,7 @@ impl HeaderBlock {
         self.bytes.clear();
         self.fields.clear();
         self.present = Names::default();
+        self.places = Places::default();
         self.pseudo = 0;
         self.received_flags = 0;
     }
@@ -95,6 +112,7 @@ impl HeaderBlock {
         self.bytes.clone_from(&other.bytes);
         self.fields.clone_from(&other.fields);
         self.present = other.present;
+        self.places = other.places;
         self.received_flags = other.received_flags;
         self.pseudo = other.pseudo;
     }
@@ -123,7 +141,7 @@ impl HeaderBlock {
     /// Whether a field of this name is there. Cheap.
     #[inline]
     pub fn contains(&self, name: Name) -> bool {
-        self.present.contains(name)
+        self.places.0[name as usize] > 0
     }
 
     /// Whether a field of any of these names is there. As cheap.
@@ -135,16 +153,30 @@ impl HeaderBlock {
     /// The first value of a known name.
     #[inline]
     pub fn get(&self, name: Name) -> Option<&[u8]> {
-        if self.contains(name) {
-            self.find(name)
-        } else {
-            None
-        }
+        let record = self.fields.get(self.place(name)?)?;
+        Some(&self.bytes[record.value_range()])
     }
 
-    fn find(&self, name: Name) -> Option<&[u8]> {
-        let record = self.fields.iter().find(|record| record.name == name)?;
-        Some(&self.bytes[record.value_range()])
+    /// Where the first field of this name is.
+    #[inline]
+    fn place(&self, name: Name) -> Option<usize> {
+        let from = usize::from(self.places.0[name as usize]).checked_sub(1)?;
+        if from + 1 < usize::from(u8::MAX) {
+            return Some(from);
+        }
+        let mut rest = self.fields.iter().skip(from);
+        rest.position(|record| record.name == name)
+            .map(|at| from + at)
+    }
+
+    /// Notes a field that is added at this place, behind all others.
+    #[inline]
+    fn note(&mut self, name: Name, place: usize) {
+        self.present.insert(name);
+        let first = &mut self.places.0[name as usize];
+        if *first == 0 {
+            *first = (place + 1).min(usize::from(u8::MAX)) as u8;
+        }
     }
 
     /// The first value of any name, which must be lower case.
@@ -192,6 +224,7 @@ impl HeaderBlock {
                 name_bytes,
                 value,
                 sensitive: record.flags & SENSITIVE != 0,
+                index: record.index,
             }
         })
     }
@@ -223,7 +256,7 @@ impl HeaderBlock {
             }
             self.pseudo += 1;
         }
-        self.present.insert(name);
+        self.note(name, self.fields.len());
         self.received_flags |= flags;
         self.fields.push(Record {
             start: start as u32,
@@ -231,7 +264,17 @@ impl HeaderBlock {
             value_len: value_len as u32,
             name,
             flags,
+            index: 0,
         });
+    }
+
+    /// Adds a field from the static table.
+    #[inline]
+    pub(crate) fn receive_static(&mut self, index: u8, name: Name, value: &str) {
+        self.receive(name, 0, value.as_bytes(), 0);
+        if let Some(record) = self.fields.last_mut() {
+            record.index = index;
+        }
     }
 
     /// Whether a field from the wire has bytes that are forbidden, in name or value.

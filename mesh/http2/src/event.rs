@@ -20,14 +20,14 @@ impl<T: Copy, F: FnMut(&mut Connection<T>, Event<'_, T>)> Handler<T> for F {
 #[derive(Debug)]
 pub enum Event<'a, T> {
     /// A request began (on a server, `stream` is new and `token` is `None`) or a response did. The
-    /// block is valid by RFC 9113, section 8, and may be changed and sent on.
+    /// block is valid by RFC 9113, section 8, and may be changed and sent on, or exchanged for another one.
     Headers {
         /// The stream.
         stream: StreamId,
         /// The user's token.
         token: Option<T>,
         /// Pseudo-header fields first.
-        block: &'a mut HeaderBlock,
+        block: &'a mut Box<HeaderBlock>,
         /// A response with a 1xx status: the real one is still to come.
         informational: bool,
         /// Nothing will follow from the peer.
@@ -40,7 +40,7 @@ pub enum Event<'a, T> {
         /// The user's token.
         token: Option<T>,
         /// Without pseudo-header fields.
-        block: &'a mut HeaderBlock,
+        block: &'a mut Box<HeaderBlock>,
     },
     /// Payload without padding, as it arrived: a frame may come in several parts. Whoever has passed
     /// it on says so with [`Connection::consumed`]. `bytes` is empty only if `end_stream` is set.

@@ -65,26 +65,26 @@ const fn canon() -> Canon {
     canon
 }
 
-/// What the next 12 bits hold: from the lowest bit on two symbols of 8 bits each, how many of them there are
-/// (none if the code is longer than 12 bits), and how many bits they have.
+/// What the next 12 bits hold: from the lowest bit on two symbols of 8 bits each, in 8 bits how many bits
+/// those take that count, and how many bits their codes have. All 0 if the code is longer than 12 bits.
 #[derive(Clone, Copy)]
 struct Step(u32);
 
 impl Step {
     const fn new(symbols: u16, count: u32, bits: u32) -> Self {
-        Self(symbols as u32 | count << 16 | bits << 24)
+        Self(symbols as u32 | (8 * count) << 16 | bits << 24)
     }
 
     const fn symbols(self) -> u16 {
         self.0 as u16
     }
 
-    const fn count(self) -> u32 {
-        self.0 >> 16 & 0xff
-    }
-
     const fn bits(self) -> u32 {
         self.0 >> 24
+    }
+
+    const fn is_one(self) -> bool {
+        self.0 >> 16 & 0xff == 8
     }
 }
 
@@ -112,7 +112,7 @@ const fn steps() -> [Step; 1 << BITS] {
         let first = one[at];
         let second = one[(at << first.bits()) & ((1 << BITS) - 1)];
         let total = first.bits() + second.bits();
-        if first.count() == 1 && second.count() == 1 && total <= BITS {
+        if first.is_one() && second.is_one() && total <= BITS {
             both[at] = Step::new(first.symbols() | second.symbols() << 8, 2, total);
         }
         at += 1;
@@ -120,118 +120,77 @@ const fn steps() -> [Step; 1 << BITS] {
     both
 }
 
-/// Bits from the input, the next one highest, and ones for ever behind its end: as in the padding, they
-/// are the beginning of no code that the input may have.
-struct Bits<'a> {
-    input: &'a [u8],
-    bits: u64,
-    /// Bits beyond these are what the next refill puts there again.
-    available: u32,
-    /// How many of them are not from the input.
-    beyond: u32,
+/// At least 57 bits of the input from this one on, the next one highest, and ones behind its end: as in
+/// the padding, they are the beginning of no code that the input may have.
+fn bits_from(input: &[u8], bit: usize) -> u64 {
+    let rest = input.get(bit / 8..).unwrap_or_default();
+    let word = match rest.first_chunk::<8>() {
+        Some(word) => *word,
+        None => {
+            let mut word = [0xff; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            word
+        }
+    };
+    u64::from_be_bytes(word) << (bit % 8)
 }
 
-impl Bits<'_> {
-    /// Makes at least 56 bits available.
-    fn refill(&mut self) {
-        let word = match self.input.first_chunk::<8>() {
-            Some(word) => *word,
-            None => {
-                let mut word = [0xff; 8];
-                word[..self.input.len()].copy_from_slice(self.input);
-                word
-            }
-        };
-        self.bits |= u64::from_be_bytes(word) >> self.available;
-        let bytes = (63 - self.available) >> 3;
-        self.available += bytes * 8;
-        match self.input.split_at_checked(bytes as usize) {
-            Some((_, rest)) => self.input = rest,
-            None => {
-                self.beyond += (bytes - self.input.len() as u32) * 8;
-                self.input = &[];
-            }
+/// The symbol that begins here, and the bits of its code, which are more than 12.
+fn long_symbol(bits: u64) -> Result<(u8, usize), Invalid> {
+    for length in BITS as usize + 1..=LONGEST {
+        let code = (bits >> (64 - length)) as u32;
+        let place = code.wrapping_sub(CANON.first[length]);
+        if place < CANON.counts[length] {
+            let symbol = CANON.sorted[(CANON.offset[length] + place) as usize];
+            return Ok((u8::try_from(symbol).map_err(|_| Invalid)?, length));
         }
     }
-
-    /// How many bits of the input are left, if nothing beyond it was taken for its part.
-    fn left(&self) -> Result<usize, Invalid> {
-        let left =
-            (self.input.len() * 8 + self.available as usize).checked_sub(self.beyond as usize);
-        left.ok_or(Invalid)
-    }
-
-    fn step(&self) -> Step {
-        STEPS[(self.bits >> (64 - BITS)) as usize]
-    }
-
-    fn skip(&mut self, bits: u32) {
-        self.bits <<= bits;
-        self.available -= bits;
-    }
-
-    /// The symbol whose code is longer than 12 bits.
-    fn long_symbol(&mut self) -> Result<u8, Invalid> {
-        for length in BITS as usize + 1..=LONGEST {
-            let code = (self.bits >> (64 - length)) as u32;
-            let place = code.wrapping_sub(CANON.first[length]);
-            if place < CANON.counts[length] {
-                let symbol = CANON.sorted[(CANON.offset[length] + place) as usize];
-                self.skip(length as u32);
-                return u8::try_from(symbol).map_err(|_| Invalid);
-            }
-        }
-        Err(Invalid)
-    }
+    Err(Invalid)
 }
 
-/// Steps of which a refill holds the bits.
+/// Steps of which 57 bits are enough; as many are left for the padding.
 const STEPS_AT_ONCE: usize = 4;
 
-/// Appends what `input` stands for.
+/// Appends what `input` stands for, and says whether all codes in it are short: those of control
+/// characters are not.
 ///
 /// # Errors
 ///
 /// If it is not valid; something may have been appended then.
-pub fn decode(input: &[u8], output: &mut Vec<u8>) -> Result<(), Invalid> {
+pub fn decode(input: &[u8], output: &mut Vec<u8>) -> Result<bool, Invalid> {
     let start = output.len();
     // The shortest code has 5 bits, and eight symbols are written even if fewer count.
     output.resize(start + input.len() * 8 / 5 + 2 * STEPS_AT_ONCE + 1, 0);
     let space = &mut output[start..];
-    let mut at = 0;
-    let mut bits = Bits {
-        input,
-        bits: 0,
-        available: 0,
-        beyond: 0,
-    };
+    let (mut bit, mut at, mut is_short) = (0, 0, true);
     loop {
-        bits.refill();
-        let (mut symbols, mut count, mut last) = (0u64, 0, Step(0));
+        let mut bits = bits_from(input, bit);
+        // The sums of what steps say of their symbols, of codes in the upper half: at most 64 and 48.
+        let (mut symbols, mut sums, mut last) = (0u64, 0, Step(0));
         for _ in 0..STEPS_AT_ONCE {
-            last = bits.step();
-            symbols |= u64::from(last.symbols()) << (8 * count);
-            count += last.count();
-            bits.skip(last.bits());
+            last = STEPS[(bits >> (64 - BITS)) as usize];
+            symbols |= u64::from(last.symbols()).wrapping_shl(sums);
+            sums += last.0 >> 16;
+            bits <<= last.bits();
         }
         space[at..at + 2 * STEPS_AT_ONCE].copy_from_slice(&symbols.to_le_bytes());
-        at += count as usize;
+        at += (sums & 0xff) as usize / 8;
+        bit += (sums >> 8) as usize;
         // Where there is a longer code or the padding, all further steps have stopped.
-        if last.count() == 0 {
-            if bits.left()? < 8 {
-                break;
+        if last.0 == 0 {
+            let left = (input.len() * 8).checked_sub(bit).ok_or(Invalid)?;
+            if left < 8 {
+                if bits | u64::MAX >> left != u64::MAX {
+                    return Err(Invalid);
+                }
+                output.truncate(start + at);
+                return Ok(is_short);
             }
-            bits.refill();
-            space[at] = bits.long_symbol()?;
-            at += 1;
+            let (symbol, length) = long_symbol(bits_from(input, bit))?;
+            space[at] = symbol;
+            (bit, at, is_short) = (bit + length, at + 1, false);
         }
     }
-    let padding = bits.left()? as u32;
-    if (bits.bits | u64::MAX >> padding) != u64::MAX {
-        return Err(Invalid);
-    }
-    output.truncate(start + at);
-    Ok(())
 }
 
 /// How many bytes `input` takes when encoded.
@@ -269,7 +228,8 @@ mod tests {
 
     fn decoded(input: &[u8]) -> Result<Vec<u8>, Invalid> {
         let mut output = Vec::new();
-        decode(input, &mut output)?;
+        let is_short = decode(input, &mut output)?;
+        assert!(!is_short || output.iter().all(|byte| (b' '..=b'~').contains(byte)));
         Ok(output)
     }
 

@@ -1,6 +1,6 @@
 //! Building and changing a block.
 
-use super::{Field, HeaderBlock, INVALID, Record, SENSITIVE, field};
+use super::{Field, HeaderBlock, INVALID, Places, Record, SENSITIVE, field};
 use crate::{Name, Names};
 
 impl HeaderBlock {
@@ -35,12 +35,12 @@ impl HeaderBlock {
         if name == Name::Other || !self.contains(name) {
             return self.push(name, value);
         }
-        let is_it = |record: &Record| record.name == name;
-        let Some(first) = self.fields.iter().position(is_it) else {
+        let Some(first) = self.place(name) else {
             return;
         };
         self.replace_value(first, value);
-        if !self.fields[first + 1..].iter().any(is_it) {
+        let mut rest = self.fields[first + 1..].iter();
+        if !rest.any(|record| record.name == name) {
             return;
         }
         let mut at = 0;
@@ -98,6 +98,9 @@ impl HeaderBlock {
 
     fn replace_value(&mut self, at: usize, value: &[u8]) {
         let old = self.fields[at].value_range();
+        if self.bytes[old.clone()] == *value {
+            return;
+        }
         let start = if value.len() <= old.len() {
             self.bytes[old.start..old.start + value.len()].copy_from_slice(value);
             old.start
@@ -111,19 +114,26 @@ impl HeaderBlock {
         record.start = start as u32;
         record.value_len = value.len() as u32;
         record.flags &= !INVALID;
+        record.index = 0;
     }
 
     fn retain_records(&mut self, mut keep: impl FnMut(&Record) -> bool) {
         self.fields.retain(|record| keep(record));
-        self.present = Names::default();
-        for record in &self.fields {
-            self.present.insert(record.name);
-        }
+        self.note_all();
         self.pseudo = self
             .fields
             .iter()
             .take_while(|record| record.name.is_pseudo())
             .count();
+    }
+
+    /// Notes all fields anew.
+    fn note_all(&mut self) {
+        self.present = Names::default();
+        self.places = Places::default();
+        for at in 0..self.fields.len() {
+            self.note(self.fields[at].name, at);
+        }
     }
 
     fn append(&mut self, name: Name, name_bytes: &[u8], value: &[u8], flags: u8) {
@@ -134,16 +144,18 @@ impl HeaderBlock {
             value_len: value.len() as u32,
             name,
             flags,
+            index: 0,
         };
         self.bytes.extend_from_slice(name_bytes);
         self.bytes.extend_from_slice(value);
-        self.present.insert(name);
-        if name.is_pseudo() {
+        if name.is_pseudo() && self.pseudo < self.fields.len() {
             self.fields.insert(self.pseudo, record);
-            self.pseudo += 1;
+            self.note_all();
         } else {
+            self.note(name, self.fields.len());
             self.fields.push(record);
         }
+        self.pseudo += usize::from(name.is_pseudo());
     }
 
     /// Leaves out the bytes of fields that are gone, when there would be no room for so many more and

@@ -1,4 +1,5 @@
 use super::*;
+use crate::hpack::{Decoder, Encoder};
 
 fn block(fields: &[(&str, &str)]) -> HeaderBlock {
     let mut block = HeaderBlock::new();
@@ -137,4 +138,42 @@ fn secrets_are_marked_and_not_shown() {
     copy.copy_from(&block);
     let shown = format!("{copy:?}");
     assert!(shown.contains("x-key") && !shown.contains("Bearer") && !shown.contains("\"y\""));
+}
+
+#[test]
+fn fields_are_found_behind_hundreds_of_others_and_after_every_change() {
+    let mut block = HeaderBlock::new();
+    for number in 0..300 {
+        block.push_by_name(format!("x-{number}").as_bytes(), b"y");
+    }
+    block.push(Name::Te, b"first");
+    block.push(Name::Te, b"second");
+    block.push(Name::Path, b"/in-front");
+    assert_eq!(block.get(Name::Te), Some(&b"first"[..]));
+    assert_eq!(block.get(Name::Path), Some(&b"/in-front"[..]));
+    block.retain(|field| !field.name_bytes.starts_with(b"x-1"));
+    assert_eq!(block.get(Name::Te), Some(&b"first"[..]));
+    block.set(Name::Te, b"only");
+    assert_eq!(block.values(Name::Te).collect::<Vec<_>>(), [b"only"]);
+    assert!(block.remove(Name::Te) && block.get(Name::Te).is_none());
+    block.clear();
+    assert_eq!(block.get(Name::Path), None);
+}
+
+#[test]
+fn what_came_from_the_static_table_is_sent_from_it_unless_it_changed() {
+    let mut block = HeaderBlock::new();
+    // `:method: POST`, `:scheme: http`.
+    let input = [0x83, 0x86];
+    Decoder::new(1_000).decode(&input, &mut block).unwrap();
+    let sent = |block: &HeaderBlock| {
+        let mut output = Vec::new();
+        Encoder::default().encode(block, &mut output);
+        output
+    };
+    assert_eq!(sent(&block), input);
+    block.set(Name::Scheme, b"http");
+    assert_eq!(sent(&block), input);
+    block.set(Name::Scheme, b"https");
+    assert_eq!(sent(&block), [0x83, 0x87]);
 }

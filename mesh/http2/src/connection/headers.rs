@@ -97,16 +97,15 @@ impl<T: Copy> Connection<T> {
         &mut self,
         open: OpenBlock,
         outcome: Outcome,
-        block: &mut HeaderBlock,
+        block: &mut Box<HeaderBlock>,
         handler: &mut H,
     ) -> Result<(), ConnectionError> {
         let id = open.stream;
+        if self.is_idle(id) {
+            return self.request(open, outcome, block, handler);
+        }
         let Some(stream) = self.streams.get(id) else {
-            return if self.is_idle(id) {
-                self.request(open, outcome, block, handler)
-            } else {
-                self.late_block(id, handler)
-            };
+            return self.late_block(id, handler);
         };
         let closed = match stream.reset {
             Some(Side::Us) => return Ok(()),

@@ -16,7 +16,7 @@ impl<T: Copy> Connection<T> {
         &mut self,
         open: OpenBlock,
         outcome: Outcome,
-        block: &mut HeaderBlock,
+        block: &mut Box<HeaderBlock>,
         handler: &mut H,
     ) -> Result<(), ConnectionError> {
         let id = open.stream;
@@ -71,7 +71,7 @@ impl<T: Copy> Connection<T> {
         &mut self,
         open: OpenBlock,
         outcome: Outcome,
-        block: &mut HeaderBlock,
+        block: &mut Box<HeaderBlock>,
         handler: &mut H,
     ) -> Result<(), &'static str> {
         let (id, end_stream) = (open.stream, open.end_stream);
@@ -122,7 +122,7 @@ impl<T: Copy> Connection<T> {
         &mut self,
         open: OpenBlock,
         outcome: Outcome,
-        block: &mut HeaderBlock,
+        block: &mut Box<HeaderBlock>,
         handler: &mut H,
     ) -> Result<(), &'static str> {
         if !open.end_stream {

@@ -125,7 +125,8 @@ impl<'a> Run<'a> {
         if let Some(&(name, value)) = STATIC.get(index - 1) {
             self.count(field_size(name, &[], value.len()))?;
             if !self.is_over() {
-                self.block.receive(name, 0, value.as_bytes(), 0);
+                // An index of the static table is at most 61.
+                self.block.receive_static(index as u8, name, value);
             }
             return Ok(());
         }
@@ -167,15 +168,17 @@ impl<'a> Run<'a> {
             self.block.bytes.truncate(start);
             return self.count(name_len + least);
         }
-        if huffman && name.name == Name::Path {
+        let is_plain = if huffman && name.name == Name::Path {
             let decoded = self.paths.decode(coded, &mut self.block.bytes);
-            decoded.map_err(|_| Error::InvalidHuffman)?;
+            decoded.map_err(|_| Error::InvalidHuffman)?
         } else {
-            self.decode_string(huffman, coded)?;
-        }
+            self.decode_string(huffman, coded)?
+        };
         let bytes = &self.block.bytes[start..];
         let (name_bytes, value) = bytes.split_at(name_end - start);
-        let valid = name.flags & INVALID == 0 && fields::is_valid_value(value);
+        let valid = name.flags & INVALID == 0
+            && (is_plain || !fields::has_forbidden_bytes(value))
+            && !fields::has_space_around(value);
         let flags = flags | if valid { 0 } else { INVALID };
         let size = name_len + value.len();
         if insert {
@@ -233,12 +236,13 @@ impl<'a> Run<'a> {
         Ok(NameRef { name, flags })
     }
 
-    fn decode_string(&mut self, huffman: bool, coded: &[u8]) -> Result<(), Error> {
+    /// Says whether there are provably no control characters in it.
+    fn decode_string(&mut self, huffman: bool, coded: &[u8]) -> Result<bool, Error> {
         if huffman {
             huffman::decode(coded, &mut self.block.bytes).map_err(|_| Error::InvalidHuffman)
         } else {
             self.block.bytes.extend_from_slice(coded);
-            Ok(())
+            Ok(false)
         }
     }
 

@@ -76,6 +76,9 @@ impl Encoder {
     }
 
     fn field(&mut self, field: &Raw<'_>, output: &mut Vec<u8>) {
+        if field.index > 0 {
+            return output.push(0x80 | field.index);
+        }
         if field.sensitive {
             return self.literal(0x10, field, output);
         }
@@ -235,10 +238,14 @@ fn hash_bytes(seed: u64, bytes: &[u8]) -> u32 {
 fn integer(form: u8, prefix: u32, value: usize, output: &mut Vec<u8>) {
     let mask = (1usize << prefix) - 1;
     if value < mask {
-        return output.push(form | value as u8);
+        output.push(form | value as u8);
+    } else {
+        output.push(form | mask as u8);
+        rest_of_integer(value - mask, output);
     }
-    output.push(form | mask as u8);
-    let mut rest = value - mask;
+}
+
+fn rest_of_integer(mut rest: usize, output: &mut Vec<u8>) {
     while rest >= 0x80 {
         output.push(rest as u8 | 0x80);
         rest >>= 7;

@@ -136,11 +136,16 @@ pub(super) fn is_valid_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|&byte| TOKEN[usize::from(byte)])
 }
 
-/// Whether a field may have this value: no NUL, CR, LF, and no space around (RFC 9113, section 8.2.1).
-pub(super) fn is_valid_value(value: &[u8]) -> bool {
-    let edge = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+/// Whether a value has NUL, CR or LF, which no field may have (RFC 9113, section 8.2.1).
+pub(super) fn has_forbidden_bytes(value: &[u8]) -> bool {
     // Text hardly ever has bytes as low as the forbidden ones.
-    let is_good = !words::any(value, |word| words::below(word, b'\r' + 1))
-        || !value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'));
-    is_good && !edge(value.first()) && !edge(value.last())
+    words::any(value, |word| words::below(word, b'\r' + 1))
+        && value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n'))
+}
+
+/// Whether a value begins or ends with a space, which none may (ibidem).
+#[inline]
+pub(super) fn has_space_around(value: &[u8]) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    is_space(value.first()) || is_space(value.last())
 }

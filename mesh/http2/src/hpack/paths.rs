@@ -29,24 +29,24 @@ impl fmt::Debug for Paths {
 
 impl Paths {
     /// As [`huffman::decode`].
-    pub fn decode(&mut self, code: &[u8], output: &mut Vec<u8>) -> Result<(), Invalid> {
+    pub fn decode(&mut self, code: &[u8], output: &mut Vec<u8>) -> Result<bool, Invalid> {
         if self.0.is_empty() {
             self.0.resize(PLACES, Known::default());
         }
         let known = &mut self.0[place(code)];
         if known.code == code {
             output.extend_from_slice(&known.path);
-            return Ok(());
+            return Ok(true);
         }
         let start = output.len();
-        huffman::decode(code, output)?;
-        if code.len() <= MOST_BYTES {
+        let is_short = huffman::decode(code, output)?;
+        if is_short && code.len() <= MOST_BYTES {
             known.code.clear();
             known.code.extend_from_slice(code);
             known.path.clear();
             known.path.extend_from_slice(&output[start..]);
         }
-        Ok(())
+        Ok(is_short)
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
         for text in texts.iter().chain(&texts).flat_map(|text| [text, text]) {
             let (mut code, mut output) = (Vec::new(), b"before".to_vec());
             huffman::encode(text.as_bytes(), &mut code);
-            assert_eq!(paths.decode(&code, &mut output), Ok(()));
+            assert_eq!(paths.decode(&code, &mut output), Ok(true));
             assert_eq!(output, [b"before", text.as_bytes()].concat());
         }
         let kept = |known: &Known| known.code.len() <= MOST_BYTES;

@@ -129,7 +129,7 @@ pub(crate) struct Exchange {
     pub(crate) down: Key<Link>,
     pub(crate) down_stream: StreamId,
     /// The request's header, as it is sent on.
-    pub(crate) head: HeaderBlock,
+    pub(crate) head: Box<HeaderBlock>,
     pub(crate) body: Backlog,
     pub(crate) request_ended: bool,
     /// The request is kept from its first byte for another attempt.
@@ -144,7 +144,7 @@ pub(crate) struct Exchange {
     pub(crate) committed: Option<usize>,
     pub(crate) answer: Backlog,
     /// The trailers, once they have come but payload before them waits.
-    pub(crate) trailers: HeaderBlock,
+    pub(crate) trailers: Box<HeaderBlock>,
     pub(crate) has_trailers: bool,
     /// The status in the trailers that wait, and why the mesh made them if it did.
     pub(crate) end: Option<super::finish::End>,
@@ -177,7 +177,7 @@ impl Exchange {
             side: Side::Inbound,
             down: Key::NONE,
             down_stream: StreamId::default(),
-            head: HeaderBlock::new(),
+            head: Box::default(),
             body: Backlog::default(),
             request_ended: false,
             is_replayable: true,
@@ -187,7 +187,7 @@ impl Exchange {
             attempts: Vec::new(),
             committed: None,
             answer: Backlog::default(),
-            trailers: HeaderBlock::new(),
+            trailers: Box::default(),
             has_trailers: false,
             end: None,
             policy: Policy::None,

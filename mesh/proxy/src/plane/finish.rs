@@ -125,7 +125,7 @@ impl Core {
         key: Key<Exchange>,
         refusal: Refusal,
     ) {
-        let mut block = HeaderBlock::new();
+        let mut block = Box::<HeaderBlock>::default();
         answer::trailers_only(&mut block, &refusal.failure, &refusal.record);
         answer::advice(&mut block, &refusal);
         if refusal.failure.reason == Reason::NoConfiguration {
@@ -159,7 +159,7 @@ impl Core {
         &mut self,
         current: &mut Current<'_>,
         key: Key<Exchange>,
-        block: HeaderBlock,
+        block: Box<HeaderBlock>,
         end: &End,
     ) {
         let Some(exchange) = self.exchanges.get_mut(key) else {

@@ -23,7 +23,7 @@ impl Core {
         &mut self,
         current: &mut Current<'_>,
         from: &From,
-        (stream, block, end_stream): (StreamId, &mut HeaderBlock, bool),
+        (stream, block, end_stream): (StreamId, &mut Box<HeaderBlock>, bool),
     ) {
         if let Some(status) = head::refused_as(block) {
             if let Some(h2) = &mut current.h2 {
@@ -78,6 +78,7 @@ impl Core {
             exchange.pause = self.wheel.set(until, Timer::Pause(key));
             return;
         }
+        let path = facts.path;
         let admitted = match self.identity {
             Some(_) => self.engine.admit(facts, self.now, &mut self.rng),
             None => {
@@ -85,34 +86,35 @@ impl Core {
                 Err(Failure::new(Reason::NoIdentity, message))
             }
         };
-        let path = facts.path;
-        match admitted {
+        // At once to where it stays: it is large.
+        exchange.policy = match admitted {
+            Ok(call) => Policy::Outbound(call),
             Err(failure) => {
                 let target: Arc<str> = match failure.reason {
                     // Only names of the mesh become labels.
                     Reason::UnknownService | Reason::NoConfiguration | Reason::NoIdentity => {
                         "unknown".into()
                     }
-                    _ => facts.authority.into(),
+                    _ => authority.unwrap_or_default().into(),
                 };
                 exchange.row = self.stats.row(Side::Outbound, path, &target);
                 self.stats.started(exchange.row);
-                self.fail(current, key, failure);
+                return self.fail(current, key, failure);
             }
-            Ok(call) => {
-                exchange.row = self.stats.row(Side::Outbound, path, &call.record.target);
-                self.stats.started(exchange.row);
-                head::clean_request(&mut exchange.head);
-                head::set_scheme(&mut exchange.head, call.record.is_cleartext);
-                head::change(&mut exchange.head, call.request_headers());
-                if let Some(at) = call.deadline.instant() {
-                    exchange.deadline = self.wheel.set(at, Timer::Deadline(key));
-                }
-                exchange.policy = Policy::Outbound(call);
-                self.next_attempt(current, key);
-                self.make_copies(key);
-            }
+        };
+        let Policy::Outbound(call) = &exchange.policy else {
+            return;
+        };
+        exchange.row = self.stats.row(Side::Outbound, path, &call.record.target);
+        self.stats.started(exchange.row);
+        head::clean_request(&mut exchange.head);
+        head::set_scheme(&mut exchange.head, call.record.is_cleartext);
+        head::change(&mut exchange.head, call.request_headers());
+        if let Some(at) = call.deadline.instant() {
+            exchange.deadline = self.wheel.set(at, Timer::Deadline(key));
         }
+        self.next_attempt(current, key);
+        self.make_copies(key);
     }
 
     /// Asks the rules about a call for the workload, and hands it on.

@@ -174,7 +174,7 @@ impl Core {
         &mut self,
         current: &mut Current<'_>,
         token: Token,
-        block: &mut HeaderBlock,
+        block: &mut Box<HeaderBlock>,
     ) {
         let (key, index) = (token.exchange, usize::from(token.attempt));
         self.load_report(key, index, block);
