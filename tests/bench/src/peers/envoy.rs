@@ -1,10 +1,13 @@
-//! Envoy: one worker, retries, the caller's deadline, no access log, no
-//! limits within the loads, otherwise its defaults.
+//! Envoy: one worker, retries, the caller's deadline, metrics by method as our sidecar has them, who may
+//! call what; no access log, no limits within the loads, otherwise its defaults.
 
 use serde_json::{Value, json};
 
 use super::{Side, Stand};
 use crate::certificates::{CLIENT_ID, SERVER_ID, SERVER_NAME};
+
+/// What the callers may call, as in the shop's mesh file.
+const SERVICE: &str = "/sockshop.catalogue.v1.CatalogueService/";
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
@@ -41,10 +44,7 @@ fn listener(stand: &Stand<'_>) -> Value {
                 },
             }],
         }] },
-        "http_filters": [{
-            "name": "envoy.filters.http.router",
-            "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
-        }],
+        "http_filters": filters(stand.tls == Some(Side::Downstream)),
     });
     let mut chain = json!({ "filters": [{
         "name": "envoy.filters.network.http_connection_manager", "typed_config": manager,
@@ -57,6 +57,26 @@ fn listener(stand: &Stand<'_>) -> Value {
         } });
     }
     json!({ "name": "listener", "address": address(stand.listen), "filter_chains": [chain] })
+}
+
+/// Who calls is known where the caller's certificate is.
+fn filters(knows_caller: bool) -> Vec<Value> {
+    let filter = |name: &str, kind: &str, mut config: Value| {
+        config["@type"] =
+            format!("type.googleapis.com/envoy.extensions.filters.http.{kind}").into();
+        json!({ "name": format!("envoy.filters.http.{name}"), "typed_config": config })
+    };
+    let stats = json!({ "stats_for_all_methods": true, "enable_upstream_stats": true });
+    let mut filters = vec![filter("grpc_stats", "grpc_stats.v3.FilterConfig", stats)];
+    if knows_caller {
+        let callers = json!({ "rules": { "policies": { "orders": {
+            "principals": [{ "authenticated": { "principal_name": { "exact": CLIENT_ID } } }],
+            "permissions": [{ "url_path": { "path": { "prefix": SERVICE } } }],
+        } } } });
+        filters.push(filter("rbac", "rbac.v3.RBAC", callers));
+    }
+    filters.push(filter("router", "router.v3.Router", json!({})));
+    filters
 }
 
 fn cluster(stand: &Stand<'_>) -> Value {
