@@ -262,6 +262,9 @@ impl<T: Copy> Connection<T> {
 
     /// The user is done with a stream. One that has not ended is reset with CANCEL.
     pub fn release(&mut self, stream: StreamId) {
+        if self.streams.get(stream.0).is_none() {
+            return;
+        }
         self.reset(stream, ErrorCode::CANCEL);
         let Some(found) = self.streams.get_mut(stream.0) else {
             return;

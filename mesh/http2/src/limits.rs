@@ -110,6 +110,8 @@ pub struct Limits {
     pub preface_timeout: Duration,
     /// How long the peer may take to acknowledge our SETTINGS. 10 s.
     pub settings_timeout: Duration,
+    /// How long the peer may take to say that it has read resets. 30 s: gRPC servers under load pause.
+    pub resets_timeout: Duration,
     /// How long a header block, or any other frame than DATA, may be unfinished. 10 s.
     pub frame_timeout: Duration,
     /// Off by default.
@@ -135,6 +137,7 @@ impl Default for Limits {
             unread_output_bytes: 2 * 1024 * 1024,
             preface_timeout: Duration::from_secs(5),
             settings_timeout: Duration::from_secs(10),
+            resets_timeout: Duration::from_secs(30),
             frame_timeout: Duration::from_secs(10),
             keepalive: None,
         }

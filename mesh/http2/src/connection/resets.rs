@@ -6,7 +6,7 @@
 //! that the server has not provably read; the others wait until it has acknowledged a SETTINGS frame, sent
 //! after those. A PING would prove the same, but gRPC servers close the connection after three.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use super::{
     Connection,
@@ -20,6 +20,8 @@ pub(super) struct Resets {
     unread: VecDeque<u32>,
     /// How many of these stand before the SETTINGS frame under way.
     asked: usize,
+    /// Until when that must be acknowledged. `None` until the clock is looked at.
+    pub due: Option<Instant>,
     /// Not sent yet.
     held: VecDeque<(u32, ErrorCode)>,
     /// Sent on streams without an answer, less the streams that ended well since.
@@ -27,6 +29,11 @@ pub(super) struct Resets {
 }
 
 impl Resets {
+    /// Whether the peer was asked if it has read some.
+    pub fn is_asked(&self) -> bool {
+        self.asked > 0
+    }
+
     /// Both halves of a stream ended as they should.
     pub fn stream_ended(&mut self) {
         self.balance = self.balance.saturating_sub(1);
@@ -78,6 +85,7 @@ impl<T: Copy> Connection<T> {
         if self.resets.asked == 0 {
             return;
         }
+        self.resets.due = None;
         self.resets
             .unread
             .drain(..std::mem::take(&mut self.resets.asked));

@@ -45,6 +45,7 @@ impl<T: Copy> Connection<T> {
             timers.settings,
             timers.frame,
             self.keepalive_deadline(),
+            self.resets_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -60,6 +61,12 @@ impl<T: Copy> Connection<T> {
             .then(|| self.timers.last_received + keepalive.interval)
     }
 
+    /// Who resets streams does not say what time it is: the wait begins when this is due for the first time.
+    fn resets_deadline(&self) -> Option<Instant> {
+        let is_asked = self.resets.is_asked();
+        is_asked.then(|| self.resets.due.unwrap_or(self.now))
+    }
+
     /// Sends a PING that is due, or fails if the peer was too slow.
     ///
     /// # Errors
@@ -70,12 +77,17 @@ impl<T: Copy> Connection<T> {
             return Err(error);
         }
         self.now = now;
+        if self.resets.is_asked() && self.resets.due.is_none() {
+            self.resets.due = Some(now + self.limits.resets_timeout);
+        }
         let is_due = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let slow = |code, reason| Err(ConnectionError::new(code, reason));
         let result = if is_due(self.timers.preface) {
             slow(ErrorCode::PROTOCOL_ERROR, "preface_timeout")
         } else if is_due(self.timers.settings) {
             slow(ErrorCode::SETTINGS_TIMEOUT, "settings_timeout")
+        } else if is_due(self.resets.due) {
+            slow(ErrorCode::SETTINGS_TIMEOUT, "resets_timeout")
         } else if is_due(self.timers.frame) {
             slow(ErrorCode::ENHANCE_YOUR_CALM, "frame_timeout")
         } else if is_due(self.keepalive_deadline()) {

@@ -224,3 +224,26 @@ async fn cancels_at_h2(rounds: u32) -> bool {
 async fn calls_that_are_cancelled_together_do_not_end_a_connection_to_h2() {
     assert!(cancels_at_h2(20).await);
 }
+
+#[test]
+fn a_peer_has_30_seconds_to_say_that_it_has_read_resets() {
+    let mut side = Side::client();
+    cancelled(&mut side, 20);
+    let start = side.now + Duration::from_secs(60);
+    // However long ago the last word of the peer was, its time begins now.
+    assert!(side.connection.deadline().is_some_and(|at| at <= start));
+    assert_eq!(side.connection.on_deadline(start), Ok(()));
+    let deadline = start + Duration::from_secs(30);
+    assert_eq!(side.connection.deadline(), Some(deadline));
+    // Each answer ends it, and the next question begins it anew.
+    side.receive(&settings_ack()).unwrap();
+    assert_eq!(side.connection.on_deadline(deadline), Ok(()));
+    let next = deadline + Duration::from_secs(30);
+    assert_eq!(side.connection.deadline(), Some(next));
+    let error = side.connection.on_deadline(next).unwrap_err();
+    assert_eq!(error.reason, "resets_timeout");
+    let mut side = Side::client();
+    cancelled(&mut side, 1);
+    side.receive(&settings_ack()).unwrap();
+    assert_eq!(side.connection.deadline(), None);
+}

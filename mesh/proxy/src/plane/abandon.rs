@@ -5,8 +5,6 @@
 //! caller's stream counts as open: whoever begins and cancels without end (rapid reset) runs into the limit
 //! of open streams, and no more of its work is ever begun.
 
-use std::time::Instant;
-
 use weft_http2::StreamId;
 use weft_policy::{Failure, Reason};
 
@@ -24,7 +22,6 @@ use super::{
 pub(crate) struct Abandoned {
     up: StreamId,
     down: (Key<Link>, StreamId),
-    pub(crate) since: Instant,
 }
 
 impl Core {
@@ -57,7 +54,6 @@ impl Core {
             link.abandoned.push_back(Abandoned {
                 up,
                 down: (exchange.down, exchange.down_stream),
-                since: self.now,
             });
         }
     }

@@ -36,10 +36,7 @@ impl Core {
         let Some(link) = self.links.arena.get_mut(key) else {
             return false;
         };
-        let unread_since = link.abandoned.front().map(|abandoned| abandoned.since);
-        let unwritten_since = link.has_output().then_some(link.last_write);
-        let since = [unread_since, unwritten_since].into_iter().flatten().min();
-        if since.is_some_and(|since| self.now >= since + STALL_TIMEOUT) {
+        if link.has_output() && self.now >= link.last_write + STALL_TIMEOUT {
             return true;
         }
         // What an upstream does not take ends with its calls' deadlines.
