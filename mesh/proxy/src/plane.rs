@@ -34,6 +34,7 @@ mod response;
 mod stall;
 mod stats;
 mod steer;
+mod throttle;
 mod tls;
 mod turn;
 mod wheel;

@@ -150,7 +150,10 @@ impl Core {
         }
         self.stats.violation("too_many_connections");
         let Some((_, key)) = census.least[usize::from(is_own_fault)] else {
-            warn!(%peer, side = side.as_str(), open, of_address, "connection refused, too many are open");
+            let reason = "too_many_connections";
+            if let Some(left_out) = self.throttles[0].line(reason, self.now) {
+                warn!(%peer, side = side.as_str(), open, of_address, left_out, "connection refused, too many are open");
+            }
             return false;
         };
         self.send_away(key);

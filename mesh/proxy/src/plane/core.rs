@@ -18,6 +18,7 @@ use super::{
     pools::Pools,
     probe::Probes,
     stats::Stats,
+    throttle::Throttle,
     wheel::Wheel,
 };
 
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     /// Copies of requests that are under way.
     pub(crate) copies: usize,
     pub(crate) stats: Stats,
+    /// Of lines about callers, and about endpoints.
+    pub(crate) throttles: [Throttle; 2],
     /// `None` until the control plane has given one.
     pub(crate) identity: Option<Arc<Identity>>,
     /// Made from the identity when the first connection comes.
@@ -87,6 +90,7 @@ impl Core {
             probes: Probes::default(),
             copies: 0,
             stats: Stats::default(),
+            throttles: Default::default(),
             identity: None,
             server_config: None,
             app,

@@ -158,14 +158,22 @@ impl Core {
 
     /// Logs how a connection to an endpoint ended: whoever is there has not proven the name that was
     /// dialled, or does not accept ours.
-    pub(crate) fn tell_upstream_end(&self, pool: Key<Pool>, address: SocketAddr, ended: &Ended) {
+    pub(crate) fn tell_upstream_end(
+        &mut self,
+        pool: Key<Pool>,
+        address: SocketAddr,
+        ended: &Ended,
+    ) {
         let Ended::Refused(refusal) = ended else {
             return debug!(%address, error = %ended, "upstream connection ended");
         };
+        let reason = refusal.reason();
+        let Some(left_out) = self.throttles[1].line(reason, self.now) else {
+            return;
+        };
         let expected = self.pools.identity(pool).map(|identity| &**identity);
         let own = self.identity.as_ref().map(|own| own.id().to_string());
-        let reason = refusal.reason();
-        warn!(%address, reason, expected, own, error = %refusal, "outbound connection refused");
+        warn!(%address, reason, expected, own, left_out, error = %refusal, "outbound connection refused");
     }
 
     /// Logs how a caller's connection ended.
@@ -174,16 +182,22 @@ impl Core {
             Ended::Refused(refusal) => {
                 let reason = refusal.reason();
                 self.stats.refused(reason);
-                let expected = self.expected_caller();
                 // Peers that connect and go away are port checks more often than attacks.
                 if matches!(refusal, Refusal::Broken { .. }) {
                     debug!(%peer, reason, error = %refusal, "inbound connection ended");
-                } else {
-                    warn!(%peer, reason, expected, error = %refusal, "inbound connection refused");
+                } else if let Some(left_out) = self.throttles[0].line(reason, self.now) {
+                    let expected = self.expected_caller();
+                    warn!(%peer, reason, expected, left_out, error = %refusal, "inbound connection refused");
                 }
             }
             Ended::Http2(_) | Ended::Stalled => {
-                warn!(%peer, side = side.as_str(), error = %ended, "connection closed");
+                let about = match ended {
+                    Ended::Http2(error) => error.reason,
+                    _ => "no_progress",
+                };
+                if let Some(left_out) = self.throttles[0].line(about, self.now) {
+                    warn!(%peer, side = side.as_str(), left_out, error = %ended, "connection closed");
+                }
             }
             _ => debug!(%peer, side = side.as_str(), error = %ended, "connection ended"),
         }

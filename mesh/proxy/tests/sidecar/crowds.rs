@@ -190,3 +190,32 @@ async fn where_every_place_is_in_use_newcomers_are_refused_and_nobody_else() {
     let mut newcomer = scene.caller.client().await;
     assert_eq!(newcomer.unary("hello").await.unwrap(), "hello");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_that_keep_coming_are_all_counted_and_not_all_logged() {
+    let scene = Scene::new("noise.local").await;
+    let door = scene.inbound();
+    let mut came = Vec::new();
+    let mut come = async |crowd: usize| {
+        for mut tcp in crowd_at(&door, crowd, b"GET / HTTP/1.1\r\n\r\n").await {
+            came.push(tcp.local_addr().unwrap());
+            told(&mut tcp).await;
+        }
+        let count = came.len();
+        let counted = format!("_refused_total{{reason=\"PLAINTEXT\"}} {count}\n");
+        let is_counted = || scene.server.metrics.encode().contains(&counted);
+        eventually("all are counted", is_counted).await;
+        let line = |own| logs::now(&[&format!("\"{own}\""), "inbound connection refused"]);
+        came.iter().filter_map(line).collect::<Vec<_>>()
+    };
+    let mut logged = come(60).await;
+    assert!((20..60).contains(&logged.len()), "{} lines", logged.len());
+    for _ in 0..500 {
+        // The first line of a later second tells of those left out.
+        if logged.iter().any(|line| line.contains("left_out")) {
+            return;
+        }
+        logged = come(1).await;
+    }
+    panic!("nothing tells of lines that were left out");
+}

@@ -70,15 +70,19 @@ pub async fn line(parts: &[&str]) -> String {
 /// As [`line`], for so long.
 pub async fn line_within(patience: Duration, parts: &[&str]) -> String {
     for _ in 0..patience.as_millis() / 20 {
-        let found = LINES
-            .lock()
-            .lines()
-            .find(|line| parts.iter().all(|part| line.contains(part)))
-            .map(str::to_owned);
-        if let Some(line) = found {
+        if let Some(line) = now(parts) {
             return line;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("no log line with {parts:?} in:\n{}", LINES.lock());
+}
+
+/// A line with all of `parts`, if it is there.
+pub fn now(parts: &[&str]) -> Option<String> {
+    let lines = LINES.lock();
+    let line = lines
+        .lines()
+        .find(|line| parts.iter().all(|part| line.contains(part)));
+    line.map(str::to_owned)
 }
