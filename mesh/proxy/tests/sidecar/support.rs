@@ -4,9 +4,14 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{StatusCode, Uri};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status, Streaming,
@@ -304,13 +309,16 @@ pub fn codec() -> ProstCodec<String, String> {
     ProstCodec::default()
 }
 
-/// An address where connections are refused.
+/// An address where connections are refused until somebody listens there. It is held, so that no other
+/// test is given it.
 pub async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap();
+    HELD.lock().push(socket);
+    address
 }
 
 /// Waits until `holds`, for at most fifteen seconds.
