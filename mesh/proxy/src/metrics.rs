@@ -18,11 +18,11 @@ use weft_runtime::metrics::{
     CALL_SECONDS,
     calls::{
         self, ClientLabels, ClientStatusLabels, Definition, ISTIO_MILLISECONDS, IstioLabels,
-        RefusalLabels, Reporter, ServerLabels, ServerStatusLabels,
+        MESSAGE_BYTES, RefusalLabels, Reporter, ServerLabels, ServerStatusLabels,
     },
 };
 
-use crate::plane::{Core, Counts, Durations, EndedAlike, Plane, Side};
+use crate::plane::{BYTES, Core, Counts, EndedAlike, Histogram, NANOSECONDS, Plane, Scale, Side};
 
 /// Reads the counts of a data plane.
 #[derive(Debug)]
@@ -113,17 +113,23 @@ fn client(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     };
     let attempts = rows().map(|row| (labels(row), row.attempts_started));
     counters(encoder, calls::CLIENT_ATTEMPTS, attempts)?;
-    let attempts = rows().flat_map(|row| {
-        let attempts = row.attempts.iter();
-        attempts.map(move |(status, durations)| (with_status(row, *status), durations))
-    });
-    seconds(encoder, calls::CLIENT_ATTEMPT_SECONDS, attempts)?;
-    let mut ended: Sums<_, Durations> = Sums::default();
+    let attempts = || {
+        rows().flat_map(|row| {
+            let attempts = row.attempts.iter();
+            attempts.map(move |alike| (with_status(row, alike.status), alike))
+        })
+    };
+    seconds(encoder, calls::CLIENT_ATTEMPT_SECONDS, attempts())?;
+    let [sent, received] = [
+        calls::CLIENT_ATTEMPT_SENT_BYTES,
+        calls::CLIENT_ATTEMPT_RECEIVED_BYTES,
+    ];
+    bytes(encoder, sent, 0, attempts())?;
+    bytes(encoder, received, 1, attempts())?;
+    let mut ended: Sums<_, EndedAlike> = Sums::default();
     for row in rows() {
         for calls in &row.calls {
-            ended
-                .of(with_status(row, calls.status))
-                .add(&calls.durations);
+            ended.of(with_status(row, calls.status)).add(calls);
         }
     }
     seconds(encoder, calls::CLIENT_CALL_SECONDS, ended.iter())?;
@@ -133,13 +139,14 @@ fn client(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     counters(encoder, calls::CLIENT_HEDGES, nonzero(|row| row.hedges))?;
     let delays = rows().map(|row| (labels(row), &row.retry_delay));
     let delays = delays.filter(|(_, delays)| delays.count() > 0);
-    seconds(encoder, calls::CLIENT_RETRY_DELAY_SECONDS, delays)
+    let definition = calls::CLIENT_RETRY_DELAY_SECONDS;
+    histograms(encoder, definition, &NANOSECONDS, SECONDS, delays)
 }
 
 fn server(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
     // Callers are not in gRPC's labels: their rows are summed.
     let mut started: Sums<_, u64> = Sums::default();
-    let mut ended: Sums<_, Durations> = Sums::default();
+    let mut ended: Sums<_, EndedAlike> = Sums::default();
     for row in reading.rows(Side::Inbound) {
         let grpc_method = &row.labels.method;
         let labels = ServerLabels {
@@ -151,11 +158,13 @@ fn server(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
                 grpc_method: Arc::clone(grpc_method),
                 grpc_status: code::name(calls.status),
             };
-            ended.of(labels).add(&calls.durations);
+            ended.of(labels).add(calls);
         }
     }
     counters(encoder, calls::SERVER_CALLS, started.0)?;
-    seconds(encoder, calls::SERVER_CALL_SECONDS, ended.iter())
+    seconds(encoder, calls::SERVER_CALL_SECONDS, ended.iter())?;
+    bytes(encoder, calls::SERVER_CALL_RECEIVED_BYTES, 0, ended.iter())?;
+    bytes(encoder, calls::SERVER_CALL_SENT_BYTES, 1, ended.iter())
 }
 
 /// What Istio's dashboards read. Methods are not in its labels.
@@ -175,11 +184,7 @@ fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) 
                     IstioLabels::new(Reporter::Destination, source, service, status, is_mutual)
                 }
             };
-            let sum = ended.of(labels);
-            sum.durations.add(&calls.durations);
-            for (sum, count) in sum.messages.iter_mut().zip(calls.messages) {
-                *sum += count;
-            }
+            ended.of(labels).add(calls);
         }
     }
     let counts =
@@ -202,7 +207,8 @@ fn istio(reading: &Reading, service: &str, encoder: &mut DescriptorEncoder<'_>) 
     histograms(
         encoder,
         calls::ISTIO_REQUEST_MILLISECONDS,
-        (&ISTIO_MILLISECONDS, 1000.0),
+        &NANOSECONDS,
+        (&ISTIO_MILLISECONDS, 1e-6),
         ended.iter().map(|(labels, sum)| (labels, &sum.durations)),
     )
 }
@@ -250,25 +256,41 @@ fn counters<L: EncodeLabelSet>(
     Ok(())
 }
 
+/// What is shown of [`NANOSECONDS`] in seconds.
+const SECONDS: (&[f64], f64) = (&CALL_SECONDS, 1e-9);
+
 fn seconds<'a, L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     definition: Definition,
-    all: impl Iterator<Item = (L, &'a Durations)>,
+    all: impl Iterator<Item = (L, &'a EndedAlike)>,
 ) -> Encoded {
-    histograms(encoder, definition, (&CALL_SECONDS, 1.0), all)
+    let all = all.map(|(labels, alike)| (labels, &alike.durations));
+    histograms(encoder, definition, &NANOSECONDS, SECONDS, all)
 }
 
-fn histograms<'a, L: EncodeLabelSet>(
+/// The sizes of requests, way 0, or of answers, way 1.
+fn bytes<'a, L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    definition: Definition,
+    way: usize,
+    all: impl Iterator<Item = (L, &'a EndedAlike)>,
+) -> Encoded {
+    let all = all.map(|(labels, alike)| (labels, &alike.sizes[way]));
+    histograms(encoder, definition, &BYTES, (&MESSAGE_BYTES, 1.0), all)
+}
+
+fn histograms<'a, L: EncodeLabelSet, const BUCKETS: usize>(
     encoder: &mut DescriptorEncoder<'_>,
     Definition { name, help }: Definition,
-    (bounds, scale): (&[f64], f64),
-    all: impl Iterator<Item = (L, &'a Durations)>,
+    scale: &Scale<BUCKETS>,
+    (bounds, unit): (&[f64], f64),
+    all: impl Iterator<Item = (L, &'a Histogram<BUCKETS>)>,
 ) -> Encoded {
     let mut metric: MetricEncoder<'_> =
         encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-    for (labels, durations) in all {
-        let (sum, count) = (durations.seconds * scale, durations.count());
-        let buckets = durations.below(bounds, scale);
+    for (labels, histogram) in all {
+        let (sum, count) = (histogram.sum as f64 * unit, histogram.count());
+        let buckets = histogram.below(scale, bounds, unit);
         metric
             .encode_family(&labels)?
             .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;

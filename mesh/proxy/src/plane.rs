@@ -19,6 +19,7 @@ mod ending;
 mod exchange;
 mod finish;
 mod head;
+mod histogram;
 mod life;
 mod link;
 mod links;
@@ -43,6 +44,7 @@ mod window;
 pub(crate) use self::{
     command::{Command, Plane},
     core::Core,
+    histogram::{BYTES, Histogram, NANOSECONDS, Scale},
     link::Side,
-    stats::{Counts, Durations, EndedAlike},
+    stats::{Counts, EndedAlike},
 };

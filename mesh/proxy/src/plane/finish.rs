@@ -188,8 +188,8 @@ impl Core {
         let took = self.now.saturating_duration_since(exchange.started);
         if !matches!(exchange.policy, Policy::Probe(_)) {
             let kind = (end.status, exchange.leaves_mesh());
-            let messages = exchange.messages.map(Messages::count);
-            self.stats.ended(exchange.row, kind, took, messages);
+            let traffic = exchange.messages.map(Messages::traffic);
+            self.stats.ended(exchange.row, kind, took, traffic);
         }
         if let Some(mut span) = exchange.span.take() {
             let record = exchange.record();
@@ -241,9 +241,9 @@ impl Core {
         let (down, stream) = (exchange.down, exchange.down_stream);
         let ended = exchange.request_ended;
         let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);
-        for attempt in &mut exchange.attempts {
+        for index in 0..exchange.attempts.len() {
             self.stats
-                .attempt_ended(exchange.row, attempt, end.status, self.now);
+                .attempt_ended(exchange, index, end.status, self.now);
         }
         for index in 0..exchange.attempts.len() {
             self.end_attempt(current, key, index);

@@ -48,14 +48,14 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return Next::Await;
         };
-        let Some(attempt) = exchange.attempts.get_mut(index) else {
-            return Next::Await;
-        };
         // One that is answered by a stream ends with it (gRFC A66).
         if !matches!(outcome, Outcome::Headers) {
             self.stats
-                .attempt_ended(exchange.row, attempt, outcome.status(), self.now);
+                .attempt_ended(exchange, index, outcome.status(), self.now);
         }
+        let Some(attempt) = exchange.attempts.get(index) else {
+            return Next::Await;
+        };
         if let (Policy::Outbound(call), Some(picked)) = (&mut exchange.policy, &attempt.picked) {
             let end = AttemptEnd {
                 // Whatever has not been dropped can be sent again.
@@ -115,12 +115,11 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
-        let row = exchange.row;
+        self.stats
+            .attempt_ended(exchange, index, code::CANCELLED, self.now);
         let Some(attempt) = exchange.attempts.get_mut(index) else {
             return;
         };
-        self.stats
-            .attempt_ended(row, attempt, code::CANCELLED, self.now);
         let place = std::mem::replace(&mut attempt.place, Place::Over);
         self.wheel.cancel(std::mem::take(&mut attempt.timer));
         let pool = attempt.pool;

@@ -10,7 +10,12 @@ use foldhash::fast::RandomState;
 use weft_policy::DecisionRecord;
 use weft_runtime::metrics::calls::OTHER;
 
-use super::{exchange::Attempt, link::Side};
+use super::{
+    exchange::Exchange,
+    histogram::{BYTES, Durations, NANOSECONDS, Sizes},
+    link::Side,
+    messages::{Messages, Traffic},
+};
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
@@ -28,67 +33,7 @@ pub(crate) struct Labels {
     pub(crate) peer: Arc<str>,
 }
 
-/// Every bound, in seconds, of the histograms that are shown: gRPC's and Istio's. Each call is counted
-/// once for both.
-const BOUNDS: [f64; 19] = [
-    0.000_5, 0.001, 0.002, 0.004, 0.005, 0.008, 0.01, 0.016, 0.025, 0.03, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0, 30.0,
-];
-
-/// How long something took, how often.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Durations {
-    /// By [`BOUNDS`]; the last one is above all of them.
-    buckets: [u64; BOUNDS.len() + 1],
-    pub(crate) seconds: f64,
-}
-
-impl Durations {
-    pub(crate) fn add(&mut self, other: &Self) {
-        for (own, others) in self.buckets.iter_mut().zip(other.buckets) {
-            *own += others;
-        }
-        self.seconds += other.seconds;
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-
-    /// The counts below each of `bounds`, which are [`BOUNDS`] or fewer, times `scale`, and above all.
-    pub(crate) fn below(&self, bounds: &[f64], scale: f64) -> Vec<(f64, u64)> {
-        let mut found: Vec<_> = bounds.iter().map(|&bound| (bound, 0)).collect();
-        found.push((f64::INFINITY, 0));
-        for (own, count) in BOUNDS.into_iter().chain([f64::INFINITY]).zip(self.buckets) {
-            // Scaled bounds may differ in the last digit.
-            let at = bounds.partition_point(|&bound| bound < own * scale * (1.0 - 1e-9));
-            found[at].1 += count;
-        }
-        found
-    }
-
-    fn observe(&mut self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        // Counting takes no branches, which durations would make unpredictable.
-        let bucket = BOUNDS.iter().filter(|&&bound| bound < seconds).count();
-        self.buckets[bucket] += 1;
-        self.seconds += seconds;
-    }
-}
-
-/// Durations by gRPC status. Few of the seventeen occur.
-pub(crate) type ByStatus = Vec<(i32, Durations)>;
-
-fn observe(by_status: &mut ByStatus, status: i32, took: Duration) {
-    let found = by_status.iter().position(|(other, _)| *other == status);
-    let at = found.unwrap_or_else(|| {
-        by_status.push((status, Durations::default()));
-        by_status.len() - 1
-    });
-    by_status[at].1.observe(took);
-}
-
-/// Calls of a row that ended alike.
+/// Calls of a row, or attempts, that ended alike.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EndedAlike {
     pub(crate) status: i32,
@@ -97,6 +42,46 @@ pub(crate) struct EndedAlike {
     pub(crate) durations: Durations,
     /// Of their requests, of their answers.
     pub(crate) messages: [u64; 2],
+    /// What these had together in each call.
+    pub(crate) sizes: [Sizes; 2],
+}
+
+impl EndedAlike {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.durations.add(&other.durations);
+        for way in 0..2 {
+            self.messages[way] += other.messages[way];
+            self.sizes[way].add(&other.sizes[way]);
+        }
+    }
+}
+
+/// Few of the seventeen statuses occur.
+fn note(
+    all: &mut Vec<EndedAlike>,
+    (status, is_cleartext): (i32, bool),
+    took: Duration,
+    traffic: [Traffic; 2],
+) {
+    let is_like = |other: &EndedAlike| (other.status, other.is_cleartext) == (status, is_cleartext);
+    let at = all.iter().position(is_like).unwrap_or_else(|| {
+        all.push(EndedAlike {
+            status,
+            is_cleartext,
+            ..EndedAlike::default()
+        });
+        all.len() - 1
+    });
+    let alike = &mut all[at];
+    alike.durations.observe(&NANOSECONDS, nanoseconds(took));
+    for (way, Traffic { messages, bytes }) in traffic.into_iter().enumerate() {
+        alike.messages[way] += messages;
+        alike.sizes[way].observe(&BYTES, bytes);
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The counts of one row.
@@ -106,7 +91,7 @@ pub(crate) struct Counts {
     pub(crate) started: u64,
     pub(crate) calls: Vec<EndedAlike>,
     pub(crate) attempts_started: u64,
-    pub(crate) attempts: ByStatus,
+    pub(crate) attempts: Vec<EndedAlike>,
     pub(crate) retries: u64,
     pub(crate) hedges: u64,
     pub(crate) transparent_retries: u64,
@@ -209,27 +194,11 @@ impl Stats {
     pub(crate) fn ended(
         &mut self,
         row: Row,
-        (status, is_cleartext): (i32, bool),
+        kind: (i32, bool),
         took: Duration,
-        messages: [u64; 2],
+        traffic: [Traffic; 2],
     ) {
-        self.with(row, |counts| {
-            let calls = &mut counts.calls;
-            let is_like =
-                |other: &EndedAlike| (other.status, other.is_cleartext) == (status, is_cleartext);
-            let at = calls.iter().position(is_like).unwrap_or_else(|| {
-                calls.push(EndedAlike {
-                    status,
-                    is_cleartext,
-                    ..EndedAlike::default()
-                });
-                calls.len() - 1
-            });
-            calls[at].durations.observe(took);
-            for (sum, count) in calls[at].messages.iter_mut().zip(messages) {
-                *sum += count;
-            }
-        });
+        self.with(row, |counts| note(&mut counts.calls, kind, took, traffic));
     }
 
     pub(crate) fn attempt_started(&mut self, row: Row) {
@@ -239,15 +208,31 @@ impl Stats {
     /// An attempt is over. It is counted once, an inbound one never: the workload is asked once.
     pub(crate) fn attempt_ended(
         &mut self,
-        row: Row,
-        attempt: &mut Attempt,
+        exchange: &mut Exchange,
+        index: usize,
         status: i32,
         now: Instant,
     ) {
-        if !std::mem::replace(&mut attempt.is_counted, true) {
-            let took = now.saturating_duration_since(attempt.started);
-            self.with(row, |counts| observe(&mut counts.attempts, status, took));
+        let Some(attempt) = exchange.attempts.get_mut(index) else {
+            return;
+        };
+        if std::mem::replace(&mut attempt.is_counted, true) {
+            return;
         }
+        let took = now.saturating_duration_since(attempt.started);
+        let [requests, answers] = exchange.messages.map(Messages::traffic);
+        let is_answered = exchange.committed == Some(index);
+        let traffic = [
+            requests.of(attempt.sent as u64),
+            if is_answered {
+                answers
+            } else {
+                Traffic::default()
+            },
+        ];
+        self.with(exchange.row, |counts| {
+            note(&mut counts.attempts, (status, false), took, traffic);
+        });
     }
 
     /// An outbound call is over. `idle`: how long no attempt was under way after the first had begun.
@@ -259,7 +244,7 @@ impl Stats {
             counts.retries += u64::from(record.retries());
             counts.hedges += u64::from(record.hedges);
             counts.transparent_retries += u64::from(record.transparent_retries);
-            counts.retry_delay.observe(idle);
+            counts.retry_delay.observe(&NANOSECONDS, nanoseconds(idle));
         });
     }
 
@@ -288,25 +273,7 @@ fn count(counts: &mut Vec<(&'static str, u64)>, reason: &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use weft_runtime::metrics::{CALL_SECONDS, calls::ISTIO_MILLISECONDS};
-
     use super::*;
-
-    #[test]
-    fn what_is_counted_once_is_right_in_every_histogram() {
-        for (bounds, scale) in [(&CALL_SECONDS[..], 1.0), (&ISTIO_MILLISECONDS[..], 1000.0)] {
-            for (at, bound) in bounds.iter().enumerate() {
-                let mut durations = Durations::default();
-                let seconds = bound / scale;
-                durations.observe(Duration::from_secs_f64(seconds * 0.9999));
-                durations.observe(Duration::from_secs_f64(seconds * 1.0001));
-                let below = durations.below(bounds, scale);
-                assert_eq!(below[at], (*bound, 1), "below {bound} in {below:?}");
-                assert_eq!(below[at + 1].1, 1, "above {bound} in {below:?}");
-                assert_eq!(durations.count(), 2);
-            }
-        }
-    }
 
     #[test]
     fn a_method_has_a_row_for_each_side_and_peer_whatever_is_configured_since() {

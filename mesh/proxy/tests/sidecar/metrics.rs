@@ -39,6 +39,12 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
         ),
         format!("grpc_client_call_duration_seconds_count{of_unary},grpc_status=\"OK\"}} 1"),
         format!("grpc_client_call_duration_seconds_count{of_safe},grpc_status=\"OK\"}} 1"),
+        // As messages, `hello` and `flaky` are seven bytes, and the latter's answer three.
+        sizes("client_attempt_sent", of_unary, "OK", 7),
+        sizes("client_attempt_rcvd", of_unary, "OK", 7),
+        sizes("client_attempt_sent", of_safe, "UNAVAILABLE", 7),
+        sizes("client_attempt_rcvd", of_safe, "UNAVAILABLE", 0),
+        sizes("client_attempt_rcvd", of_safe, "OK", 3),
         format!("grpc_client_call_retries_total{of_safe}}} 1"),
         format!("grpc_client_call_retry_delay_seconds_count{of_safe}}} 1"),
         format!("istio_requests_total{} 3", istio("source", "orders", 0)),
@@ -77,6 +83,18 @@ async fn calls_and_refusals_are_counted_under_grpcs_names() {
         ),
         &format!("istio_requests_total{} 1", istio("destination", "carts", 7)),
         "weft_inbound_in_flight 0",
+        &sizes(
+            "server_call_rcvd",
+            r#"{grpc_method="test.Echo/Unary""#,
+            "OK",
+            7,
+        ),
+        &sizes(
+            "server_call_sent",
+            r#"{grpc_method="test.Echo/Unary""#,
+            "OK",
+            7,
+        ),
         r#"grpc_server_call_duration_seconds_bucket{le="+Inf",grpc_method="test.Echo/Safe",grpc_status="OK"} 1"#,
         r#"grpc_server_call_started_total{grpc_method="test.Echo/Unary"} 2"#,
         r#"grpc_server_call_duration_seconds_count{grpc_method="test.Echo/Unary",grpc_status="OK"} 1"#,
@@ -138,6 +156,11 @@ async fn ejections_are_counted_by_what_they_are_for() {
         let line = format!("{name}{{grpc_target=\"echo:7070\"}} {count}\n");
         assert!(metrics.contains(&line), "no `{line}` in:\n{metrics}");
     }
+}
+
+fn sizes(which: &str, labels: &str, status: &str, sum: u32) -> String {
+    let name = format!("grpc_{which}_total_compressed_message_size_bytes_sum");
+    format!("{name}{labels},grpc_status=\"{status}\"}} {sum}.0")
 }
 
 fn istio(reporter: &str, source: &str, status: i32) -> String {

@@ -47,6 +47,10 @@ definitions! {
         "Attempts of outbound calls begun.";
     CLIENT_ATTEMPT_SECONDS = "grpc_client_attempt_duration_seconds",
         "Time from the start of an attempt to response headers or its failure.";
+    CLIENT_ATTEMPT_SENT_BYTES = "grpc_client_attempt_sent_total_compressed_message_size_bytes",
+        "Bytes of the messages sent in an attempt, compressed or not, without their heads of five bytes.";
+    CLIENT_ATTEMPT_RECEIVED_BYTES = "grpc_client_attempt_rcvd_total_compressed_message_size_bytes",
+        "Bytes of the messages received in an attempt, compressed or not, without their heads.";
     CLIENT_CALL_SECONDS = "grpc_client_call_duration_seconds",
         "Time from the start of an outbound call to its end, retries included.";
     CLIENT_RETRIES = "grpc_client_call_retries",
@@ -61,6 +65,10 @@ definitions! {
         "Inbound calls begun.";
     SERVER_CALL_SECONDS = "grpc_server_call_duration_seconds",
         "Time from the start of an inbound call to its end.";
+    SERVER_CALL_SENT_BYTES = "grpc_server_call_sent_total_compressed_message_size_bytes",
+        "Bytes of the messages sent in an inbound call, compressed or not, without their heads.";
+    SERVER_CALL_RECEIVED_BYTES = "grpc_server_call_rcvd_total_compressed_message_size_bytes",
+        "Bytes of the messages received in an inbound call, compressed or not, without their heads.";
     ISTIO_REQUESTS = "istio_requests",
         "Calls, as seen by the reporter.";
     ISTIO_REQUEST_MILLISECONDS = "istio_request_duration_milliseconds",
@@ -79,6 +87,24 @@ definitions! {
 pub const ISTIO_MILLISECONDS: [f64; 14] = [
     0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0,
     30_000.0,
+];
+
+/// Bucket bounds of message sizes: those of gRFC A66.
+pub const MESSAGE_BYTES: [f64; 14] = [
+    0.0,
+    1_024.0,
+    2_048.0,
+    4_096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+    4_294_967_296.0,
 ];
 
 /// Which method of which target.
@@ -189,6 +215,11 @@ pub type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 /// Histograms of seconds, bounded by [`CALL_SECONDS`].
 pub fn seconds<L: Clone + std::hash::Hash + Eq>() -> Histograms<L> {
     Family::new_with_constructor(|| Histogram::new(CALL_SECONDS))
+}
+
+/// Histograms of message sizes, bounded by [`MESSAGE_BYTES`].
+pub fn bytes<L: Clone + std::hash::Hash + Eq>() -> Histograms<L> {
+    Family::new_with_constructor(|| Histogram::new(MESSAGE_BYTES))
 }
 
 /// Histograms of milliseconds, bounded by [`ISTIO_MILLISECONDS`].
