@@ -15,6 +15,7 @@ use crate::{
     ending::Ending,
     headers,
     in_flight::InFlight,
+    messages::Messages,
     mirror,
     pool::Lease,
     race::race,
@@ -127,6 +128,7 @@ impl Ending {
             trace: None,
             is_copy: false,
             winner: None,
+            answer: Messages::default(),
             is_over: false,
         }
     }

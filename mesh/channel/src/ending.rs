@@ -9,7 +9,8 @@ use weft_policy::{Call, Failure, Reason, code};
 use weft_runtime::metrics::calls::ClientLabels;
 
 use crate::{
-    Inner, access::Line, headers, in_flight::InFlight, replay::Replay, response::CallEnd, status,
+    Inner, access::Line, headers, in_flight::InFlight, messages::Messages, replay::Replay,
+    response::CallEnd, status,
 };
 
 /// A call under way. Dropped before it is answered or failed, the call was cancelled by its caller.
@@ -28,6 +29,8 @@ pub(crate) struct Ending {
     pub(crate) is_copy: bool,
     /// The attempt whose answer is the call's.
     pub(crate) winner: Option<InFlight>,
+    /// What has come of it.
+    pub(crate) answer: Messages,
     pub(crate) is_over: bool,
 }
 
@@ -63,10 +66,11 @@ impl Ending {
                 &self.inner.source,
                 self.inner.is_mutual && !self.call.record.is_cleartext,
             ),
+            [self.replay.taken(), self.answer.traffic()],
         );
         self.log(status, message, took);
         if let Some(mut winner) = self.winner.take() {
-            winner.ended(status);
+            winner.ended(status, self.answer.traffic());
         }
     }
 
@@ -104,6 +108,10 @@ impl Ending {
 }
 
 impl CallEnd for Ending {
+    fn payload(&mut self, bytes: &[u8]) {
+        self.answer.see(bytes);
+    }
+
     fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(winner) = &self.winner {
             winner.report_load(trailers);

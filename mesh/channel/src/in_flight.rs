@@ -9,6 +9,7 @@ use weft_runtime::metrics::calls::ClientLabels;
 
 use crate::{
     Inner, headers, load,
+    messages::Traffic,
     pool::{Breaker, Place},
     replay::{AttemptBody, Replay},
 };
@@ -22,7 +23,7 @@ pub(crate) struct InFlight {
     labels: ClientLabels,
     replay: Replay,
     /// The attempt's number among the call's.
-    number: u32,
+    number: usize,
     started: Instant,
     has_ended: bool,
 }
@@ -57,11 +58,14 @@ impl InFlight {
         &self.inner
     }
 
-    /// The stream is over, or it is known that there will be none.
-    pub(crate) fn ended(&mut self, status: i32) {
+    /// The stream is over, with what was received on it, or it is known that there will be none.
+    pub(crate) fn ended(&mut self, status: i32, received: Traffic) {
         if !std::mem::replace(&mut self.has_ended, true) {
             let took = self.started.elapsed();
-            self.inner.metrics.attempt_ended(&self.labels, status, took);
+            let traffic = [self.replay.sent(self.number), received];
+            self.inner
+                .metrics
+                .attempt_ended(&self.labels, status, took, traffic);
         }
     }
 
@@ -107,7 +111,7 @@ impl Breaker for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.ended(code::CANCELLED);
+        self.ended(code::CANCELLED, Traffic::default());
         self.replay.stop(self.number);
         if let Some(attempt) = self.attempt.take() {
             self.inner.engine.lock().release(attempt);

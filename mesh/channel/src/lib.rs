@@ -19,11 +19,13 @@ mod attempt;
 pub mod body;
 mod call;
 mod connect;
+pub mod ejections;
 mod ending;
 pub mod headers;
 mod in_flight;
 pub mod load;
 mod mesh;
+pub mod messages;
 mod metrics;
 mod mirror;
 mod pool;
@@ -66,7 +68,7 @@ pub use crate::{
     service::AuthorityChannel,
 };
 use crate::{
-    metrics::ChannelMetrics,
+    metrics::{ChannelMetrics, EjectionCollector},
     pool::{Key, Pool},
 };
 
@@ -135,6 +137,7 @@ impl Channel {
             tasks: tasks.clone(),
             _stop: stop.clone().drop_guard(),
         });
+        metrics.register_collector(EjectionCollector(Arc::downgrade(&inner)));
         let first = snapshots.borrow_and_update().clone();
         if let Some(first) = first {
             inner.update(&first);

@@ -18,6 +18,7 @@ use crate::{
     ending::Ending,
     headers,
     in_flight::InFlight,
+    messages::Traffic,
     pool::Key,
     replay::AttemptBody,
 };
@@ -201,7 +202,7 @@ fn settle(ending: &mut Ending, ended: Ended) -> Step {
     } = ended;
     // An attempt that is answered by a stream ends with it (gRFC A66).
     if !matches!(outcome, Outcome::Headers) {
-        in_flight.ended(outcome.status());
+        in_flight.ended(outcome.status(), Traffic::default());
     }
     if response.is_none() && ending.replay.has_failed() {
         let failure = Failure::new(Reason::Cancelled, "the caller's request broke off");

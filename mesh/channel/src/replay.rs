@@ -18,7 +18,10 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use weft_policy::REPLAY_LIMIT_BYTES;
 
-use crate::body::{Body, BodyError, boxed};
+use crate::{
+    body::{Body, BodyError, boxed},
+    messages::{Messages, Traffic},
+};
 
 /// All calls of a channel together keep at most this much; a call beyond it is sent once.
 const ALL_REPLAYS_LIMIT_BYTES: usize = 4 * 1024 * 1024;
@@ -39,8 +42,11 @@ struct State {
     has_ended: bool,
     has_failed: bool,
     /// The attempts that may send; others find out that they are over.
-    live: Vec<u32>,
-    attempts: u32,
+    live: Vec<usize>,
+    /// What each attempt has sent.
+    sent: Vec<Messages>,
+    /// What was taken from `source`.
+    taken: Messages,
     /// Of the attempts that wait for the caller's next frame.
     wakers: Vec<Waker>,
     /// Wait for the whole request.
@@ -74,7 +80,8 @@ impl Replay {
             is_recording: true,
             has_failed: false,
             live: Vec::new(),
-            attempts: 0,
+            sent: Vec::new(),
+            taken: Messages::default(),
             wakers: Vec::new(),
             copies: Vec::new(),
         })))
@@ -90,8 +97,8 @@ impl Replay {
     /// The body of another attempt.
     pub(crate) fn attempt(&self) -> AttemptBody {
         let mut state = self.0.lock();
-        state.attempts += 1;
-        let attempt = state.attempts;
+        state.sent.push(Messages::default());
+        let attempt = state.sent.len();
         state.live.push(attempt);
         AttemptBody {
             state: Arc::clone(&self.0),
@@ -112,6 +119,18 @@ impl Replay {
         receiver
     }
 
+    /// What the caller has sent.
+    pub(crate) fn taken(&self) -> Traffic {
+        self.0.lock().taken.traffic()
+    }
+
+    /// What an attempt has sent.
+    pub(crate) fn sent(&self, attempt: usize) -> Traffic {
+        let state = self.0.lock();
+        let sent = state.sent.get(attempt - 1).copied();
+        sent.unwrap_or_default().traffic()
+    }
+
     /// Whether another attempt could send the request from its first byte.
     pub(crate) fn is_replayable(&self) -> bool {
         self.0.lock().is_recording
@@ -123,12 +142,12 @@ impl Replay {
     }
 
     /// The attempt is over: if it is still sending it resets its stream with `CANCEL`.
-    pub(crate) fn stop(&self, attempt: u32) {
+    pub(crate) fn stop(&self, attempt: usize) {
         self.0.lock().keep_live(|other| other != attempt);
     }
 
     /// No other attempt than this one will send: nothing needs to be kept any more.
-    pub(crate) fn commit(&self, attempt: u32) {
+    pub(crate) fn commit(&self, attempt: usize) {
         let mut state = self.0.lock();
         state.keep_live(|other| other == attempt);
         state.stop_recording();
@@ -143,8 +162,15 @@ impl Replay {
 }
 
 impl State {
+    /// An attempt sends this.
+    fn see(&mut self, attempt: usize, bytes: Option<&Bytes>) {
+        if let (Some(sent), Some(bytes)) = (self.sent.get_mut(attempt - 1), bytes) {
+            sent.see(bytes);
+        }
+    }
+
     /// Keeps a frame that `attempt` has taken. If it is too much, `attempt` goes on alone.
-    fn keep(&mut self, frame: &Frame<Bytes>, attempt: u32) {
+    fn keep(&mut self, frame: &Frame<Bytes>, attempt: usize) {
         if !self.is_recording {
             return;
         }
@@ -184,7 +210,7 @@ impl State {
     }
 
     /// Attempts that end here are woken to find out, and others to take their turn at the source.
-    fn keep_live(&mut self, keep: impl Fn(u32) -> bool) {
+    fn keep_live(&mut self, keep: impl Fn(usize) -> bool) {
         self.live.retain(|attempt| keep(*attempt));
         self.wake();
     }
@@ -217,13 +243,13 @@ impl Drop for State {
 /// The request body of one attempt.
 pub(crate) struct AttemptBody {
     state: Arc<Mutex<State>>,
-    attempt: u32,
+    attempt: usize,
     next: usize,
 }
 
 impl AttemptBody {
     /// The number by which the attempt is stopped.
-    pub(crate) fn number(&self) -> u32 {
+    pub(crate) fn number(&self) -> usize {
         self.attempt
     }
 }
@@ -244,7 +270,9 @@ impl http_body::Body for AttemptBody {
         }
         if let Some(kept) = state.kept.get(this.next).cloned() {
             this.next += 1;
-            return Poll::Ready(Some(Ok(kept.into())));
+            let frame = Frame::from(kept);
+            state.see(this.attempt, frame.data_ref());
+            return Poll::Ready(Some(Ok(frame)));
         }
         if !state.is_recording && state.kept_bytes > 0 {
             state.forget();
@@ -266,6 +294,10 @@ impl http_body::Body for AttemptBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(bytes) = frame.data_ref() {
+                    state.taken.see(bytes);
+                }
+                state.see(this.attempt, frame.data_ref());
                 state.keep(&frame, this.attempt);
                 this.next = state.kept.len();
                 if state.source.is_end_stream() {

@@ -20,6 +20,8 @@ use crate::{BodyError, attempt, call::deadline_exceeded, connect::chain, headers
 
 /// Who wants to know how a response ended.
 pub(crate) trait CallEnd: Send + 'static {
+    /// Payload goes by.
+    fn payload(&mut self, bytes: &[u8]);
     /// The upstream's own trailers, before they are cleaned and forwarded.
     fn trailers(&mut self, _trailers: &HeaderMap) {}
 
@@ -139,7 +141,12 @@ where
                 Poll::Ready(Some(Ok(frame))) => {
                     return Poll::Ready(Some(Ok(match frame.into_trailers() {
                         Ok(trailers) => Frame::trailers(state.trailers(trailers)),
-                        Err(frame) => frame,
+                        Err(frame) => {
+                            if let Some(bytes) = frame.data_ref() {
+                                open.end.payload(bytes);
+                            }
+                            frame
+                        }
                     })));
                 }
                 Poll::Ready(Some(Err(error))) => {

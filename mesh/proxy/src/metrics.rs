@@ -2,7 +2,6 @@
 //! [`weft_runtime::metrics::calls`]; besides, [`gauges`] says how things stand now, and [`ejections`] what
 //! outlier detection has done.
 
-mod ejections;
 mod gauges;
 
 use std::sync::{Arc, Weak};
@@ -12,6 +11,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, MetricEncoder, NoLabelSet},
     metrics::{MetricType, counter::ConstCounter},
 };
+use weft_channel::ejections;
 use weft_identity::SpiffeId;
 use weft_policy::{ClusterStatus, InboundStatus, code};
 use weft_runtime::metrics::{
@@ -91,7 +91,7 @@ impl Collector for PlaneCollector {
         counters(encoder, definition, reading.refused.iter().cloned())?;
         let definition = calls::CLOSED_CONNECTIONS;
         counters(encoder, definition, reading.violations.iter().cloned())?;
-        ejections::encode(&reading, encoder)?;
+        ejections::encode(&reading.clusters, encoder)?;
         gauges::encode(&reading, encoder)
     }
 }

@@ -24,7 +24,6 @@ mod life;
 mod link;
 mod links;
 mod log;
-mod messages;
 mod outcome;
 mod pace;
 mod pool;

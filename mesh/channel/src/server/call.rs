@@ -3,12 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::Span;
 use weft_policy::{Admission, DecisionRecord, Failure, Reason, Refusal, code};
 
 use super::Shared;
-use crate::{access::Line, headers, response::CallEnd, status};
+use crate::{
+    access::Line,
+    headers,
+    messages::{Messages, Traffic},
+    response::CallEnd,
+    status,
+};
 
 /// An admitted call. Dropped before it is answered or failed, its caller has gone away.
 pub(super) struct InboundCall {
@@ -17,6 +24,9 @@ pub(super) struct InboundCall {
     /// Its method's label.
     pub(super) method: Arc<str>,
     pub(super) trace: Option<u128>,
+    /// What the handlers have taken of the request.
+    pub(super) request: Arc<Mutex<Messages>>,
+    pub(super) answer: Messages,
     pub(super) span: Span,
     pub(super) is_over: bool,
 }
@@ -52,9 +62,10 @@ impl InboundCall {
         self.admission.record.reason = reason;
         let took = now.saturating_duration_since(self.admission.started);
         let record = &self.admission.record;
+        let traffic = [self.request.lock().traffic(), self.answer.traffic()];
         self.shared
             .metrics
-            .ended(&self.method, record, status, took);
+            .ended(&self.method, record, status, took, traffic);
         self.span.record("rpc.grpc.status_code", status);
         let _entered = self.span.enter();
         log(record, status, message, took, None);
@@ -62,6 +73,10 @@ impl InboundCall {
 }
 
 impl CallEnd for InboundCall {
+    fn payload(&mut self, bytes: &[u8]) {
+        self.answer.see(bytes);
+    }
+
     fn answered(&mut self, status: i32) {
         self.finish(status, Reason::Answered, "");
     }
@@ -82,7 +97,10 @@ impl Drop for InboundCall {
 pub(super) fn refused(shared: &Shared, method: &Arc<str>, refusal: &Refusal) {
     let (record, failure) = (&refusal.record, &refusal.failure);
     let took = Duration::ZERO;
-    shared.metrics.ended(method, record, failure.code, took);
+    let none = <[Traffic; 2]>::default();
+    shared
+        .metrics
+        .ended(method, record, failure.code, took, none);
     let rate_limit = refusal.rate_limit.as_ref().map(|limit| &*limit.name);
     log(record, failure.code, &failure.message, took, rate_limit);
 }

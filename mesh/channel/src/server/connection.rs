@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use weft_identity::{Refusal, peer_id};
 
 use super::{Caller, Server, Shared};
-use crate::BodyError;
+use crate::{Body, BodyError};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ impl Server {
     /// Dropped, it cuts the connection.
     pub async fn connection<S, R>(&self, stream: TcpStream, app: S, closing: CancellationToken)
     where
-        S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible>
+        S: Service<Request<Body>, Response = Response<R>, Error = Infallible>
             + Clone
             + Send
             + 'static,

@@ -9,6 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -20,6 +22,7 @@ use crate::{
     Body, BodyError, access, body,
     call::deadline_exceeded,
     headers,
+    messages::Messages,
     response::{CallEnd as _, StatusBody},
     status,
 };
@@ -60,9 +63,11 @@ pub type GuardedFuture<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E
 
 impl<S, B, R> Service<Request<B>> for Guarded<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
+    S: Service<Request<Body>, Response = Response<R>>,
     S::Future: Send + 'static,
     S::Error: 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
     R: http_body::Body<Data = Bytes> + Send + 'static,
     R::Error: Into<BodyError>,
 {
@@ -81,11 +86,26 @@ where
         match admitted {
             Err(answer) => Box::pin(async move { Ok(*answer) }),
             Ok(call) => {
-                let handled = self.inner.call(request);
+                let seen = Arc::clone(&call.request);
+                let handled = self.inner.call(request.map(|body| counted(body, seen)));
                 Box::pin(answer(call, handled).instrument(span))
             }
         }
     }
+}
+
+/// The body, of which is counted what goes by.
+fn counted<B>(body: B, seen: Arc<Mutex<Messages>>) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    body::boxed(body.map_frame(move |frame| {
+        if let Some(bytes) = frame.data_ref() {
+            seen.lock().see(bytes);
+        }
+        frame
+    }))
 }
 
 fn call_span<B>(request: &Request<B>) -> Span {
@@ -146,6 +166,8 @@ fn admit<B>(
         admission,
         method,
         trace,
+        request: Arc::default(),
+        answer: Messages::default(),
         span: span.clone(),
         is_over: false,
     })

@@ -11,12 +11,17 @@ use weft_runtime::metrics::{
     },
 };
 
-use crate::metrics::{ChannelMetrics, IstioMetrics, KnownMethods};
+use crate::{
+    messages::Traffic,
+    metrics::{ChannelMetrics, IstioMetrics, KnownMethods},
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct ServerMetrics {
     started: Family<ServerLabels, Counter>,
     seconds: Histograms<ServerStatusLabels>,
+    /// Received, sent.
+    bytes: [Histograms<ServerStatusLabels>; 2],
     refused: Family<RefusalLabels, Counter>,
     istio: IstioMetrics,
     methods: KnownMethods,
@@ -27,6 +32,11 @@ impl ServerMetrics {
         Self {
             started: calls::SERVER_CALLS.register(metrics, Family::default()),
             seconds: calls::SERVER_CALL_SECONDS.register(metrics, calls::seconds()),
+            bytes: [
+                calls::SERVER_CALL_RECEIVED_BYTES,
+                calls::SERVER_CALL_SENT_BYTES,
+            ]
+            .map(|definition| definition.register(metrics, calls::bytes())),
             refused: calls::REFUSED_CONNECTIONS.register(metrics, Family::default()),
             istio: channel.istio.clone(),
             methods: channel.methods.clone(),
@@ -48,6 +58,7 @@ impl ServerMetrics {
         record: &DecisionRecord,
         status: i32,
         took: Duration,
+        traffic: [Traffic; 2],
     ) {
         let labels = ServerStatusLabels {
             grpc_method: Arc::clone(method),
@@ -55,6 +66,9 @@ impl ServerMetrics {
         };
         let histogram = self.seconds.get_or_create(&labels);
         histogram.observe(took.as_secs_f64());
+        for (bytes, traffic) in self.bytes.iter().zip(traffic) {
+            bytes.get_or_create(&labels).observe(traffic.bytes as f64);
+        }
         let account = record
             .caller
             .as_deref()
@@ -62,7 +76,7 @@ impl ServerMetrics {
         let source = account.map_or("unknown", |(_, account)| account).into();
         let service = &record.target;
         let labels = IstioLabels::new(Reporter::Destination, source, service, status, true);
-        self.istio.ended(&labels, took);
+        self.istio.ended(&labels, took, traffic);
     }
 
     pub(super) fn refused(&self, reason: &'static str) {

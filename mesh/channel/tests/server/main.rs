@@ -27,9 +27,30 @@ async fn a_proven_caller_is_named_and_others_cannot_claim_to_be_it() {
     let caller = world.authority.id("edge").to_string();
     assert_eq!(seen["x-weft-caller"], caller.as_str());
     assert_eq!(seen["x-weft-criticality"], "SHEDDABLE");
-    assert!(world.metrics.encode().contains(
-        "grpc_server_call_duration_seconds_count{grpc_method=\"test.Echo/Unary\",grpc_status=\"OK\"} 1"
-    ));
+}
+
+#[tokio::test]
+async fn calls_are_counted_with_their_messages_and_sizes() {
+    let world = World::start(may_call(&["edge"])).await;
+    let mut edge = world.client("edge");
+    let answer = edge.call(Request::new("hello".into())).await.unwrap();
+    let sent = prost::Message::encoded_len(answer.get_ref());
+    let of_method = "{grpc_method=\"test.Echo/Unary\",grpc_status=\"OK\"}";
+    let istio = "{reporter=\"destination\",source_workload=\"edge\",destination_service=\"echo\",\
+                 request_protocol=\"grpc\",response_code=\"200\",grpc_response_status=\"0\",\
+                 connection_security_policy=\"mutual_tls\"}";
+    let size = "total_compressed_message_size_bytes_sum";
+    let metrics = world.metrics.encode();
+    for line in [
+        format!("grpc_server_call_duration_seconds_count{of_method} 1"),
+        // `hello` as a message is seven bytes.
+        format!("grpc_server_call_rcvd_{size}{of_method} 7.0"),
+        format!("grpc_server_call_sent_{size}{of_method} {sent}.0"),
+        format!("istio_request_messages_total{istio} 1"),
+        format!("istio_response_messages_total{istio} 1"),
+    ] {
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
     metrics::{MetricType, gauge::ConstGauge},
 };
+use weft_channel::ejections::TargetLabels;
 use weft_policy::ClusterStatus;
 use weft_runtime::metrics::calls::Definition;
 
@@ -13,11 +14,6 @@ use crate::plane::Side;
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct SideLabels {
     side: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(super) struct TargetLabels {
-    pub(super) grpc_target: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use weft_channel::messages::Messages;
 use weft_http2::{HeaderBlock, Name, StreamId};
 use weft_policy::{Admission, Attempt as Picked, Call, Probe, Slot};
 use weft_runtime::trace::calls::CallSpan;
@@ -10,7 +11,6 @@ use super::{
     arena::Key,
     head::{self, text},
     link::{Link, Side},
-    messages::Messages,
     pools::Pool,
     stats::Row,
     wheel::TimerKey,

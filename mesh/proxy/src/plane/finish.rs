@@ -1,5 +1,6 @@
 //! How a call ends: once, whichever way, with its accounts, counts and log line.
 
+use weft_channel::messages::Messages;
 use weft_http2::{ErrorCode, HeaderBlock, Name};
 use weft_policy::{DecisionRecord, Failure, Reason, Refusal, code};
 
@@ -12,7 +13,6 @@ use super::{
     link::Side,
     links::Current,
     log,
-    messages::Messages,
     wheel::TimerKey,
 };
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
+use weft_channel::messages::{Messages, Traffic};
 use weft_policy::DecisionRecord;
 use weft_runtime::metrics::calls::OTHER;
 
@@ -14,7 +15,6 @@ use super::{
     exchange::Exchange,
     histogram::{BYTES, Durations, NANOSECONDS, Sizes},
     link::Side,
-    messages::{Messages, Traffic},
 };
 
 type Map<K, V> = HashMap<K, V, RandomState>;

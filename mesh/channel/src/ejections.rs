@@ -1,11 +1,24 @@
 //! What outlier detection has done, under gRFC A91's names. A91 has no failures in a row: those are called
 //! as Envoy calls them.
 
-use prometheus_client::encoding::DescriptorEncoder;
-use weft_policy::outlier::{Detector, Ejections};
+use std::fmt;
+
+use prometheus_client::{
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
+    metrics::{MetricType, counter::ConstCounter},
+};
+use weft_policy::{
+    ClusterStatus,
+    outlier::{Detector, Ejections},
+};
 use weft_runtime::metrics::calls::Definition;
 
-use super::{Encoded, Reading, counters, gauges::TargetLabels};
+/// Which target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TargetLabels {
+    /// The authority that is called, `payments:7070`.
+    pub grpc_target: String,
+}
 
 type Count = fn(&Ejections) -> u64;
 
@@ -74,15 +87,23 @@ const COUNTS: [(Definition, Count); 8] = [
     ),
 ];
 
-pub(super) fn encode(reading: &Reading, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
-    for (definition, of) in COUNTS {
-        let counts = reading.clusters.iter().filter_map(|cluster| {
+/// Shows what happened to each target with outlier detection.
+///
+/// # Errors
+/// As the encoder's.
+pub fn encode(clusters: &[ClusterStatus], encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    for (Definition { name, help }, of) in COUNTS {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for cluster in clusters {
+            let Some(ejections) = &cluster.ejections else {
+                continue;
+            };
             let labels = TargetLabels {
                 grpc_target: cluster.authority.clone(),
             };
-            Some((labels, of(cluster.ejections.as_ref()?)))
-        });
-        counters(encoder, definition, counts)?;
+            let family = metric.encode_family(&labels)?;
+            ConstCounter::new(of(ejections)).encode(family)?;
+        }
     }
     Ok(())
 }

@@ -5,16 +5,16 @@ const HEAD: u8 = 5;
 
 /// What went by in one direction of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
+pub struct Traffic {
     /// How many messages have begun.
-    pub(crate) messages: u64,
+    pub messages: u64,
     /// How many bytes they had, as they were sent: compressed or not, without their heads.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
 }
 
 impl Traffic {
     /// The same messages, of which only so many bytes, heads included, were sent on.
-    pub(crate) fn of(self, sent: u64) -> Self {
+    pub fn of(self, sent: u64) -> Self {
         let heads = self.messages * u64::from(HEAD);
         Self {
             bytes: sent.saturating_sub(heads),
@@ -25,7 +25,7 @@ impl Traffic {
 
 /// One direction of a call.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Messages {
+pub struct Messages {
     seen: Traffic,
     /// How much is still to come of the one under way.
     left: u32,
@@ -35,12 +35,13 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    pub(crate) fn traffic(self) -> Traffic {
+    /// What has gone by.
+    pub fn traffic(self) -> Traffic {
         self.seen
     }
 
     /// More payload has come.
-    pub(crate) fn see(&mut self, mut bytes: &[u8]) {
+    pub fn see(&mut self, mut bytes: &[u8]) {
         loop {
             let skipped = bytes.len().min(self.left as usize);
             // No more than `left`, so it fits.
