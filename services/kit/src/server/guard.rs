@@ -6,7 +6,6 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body, service::Routes};
@@ -41,7 +40,7 @@ impl Guard {
 
     pub(super) fn call(
         &self,
-        request: Request<Incoming>,
+        request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<CallBody>, Infallible>> {
         let method = self
             .methods
@@ -57,7 +56,7 @@ impl Guard {
         let mut routes = self.routes.clone();
         let handle = async move {
             let handler = async move {
-                match routes.call(request.map(Body::new)).await {
+                match routes.call(request).await {
                     Ok(response) => response,
                     Err(never) => match never {},
                 }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use super::guard::Guard;
 
@@ -45,7 +46,11 @@ impl fmt::Debug for App {
     }
 }
 
-impl Service<Request<Incoming>> for App {
+impl<B> Service<Request<B>> for App
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -54,8 +59,8 @@ impl Service<Request<Incoming>> for App {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let answer = self.0.call(request);
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let answer = self.0.call(request.map(Body::new));
         Box::pin(async { Ok(answer.await?.map(Body::new)) })
     }
 }
@@ -107,7 +112,9 @@ pub(super) async fn cleartext(stream: TcpStream, App(app): App, closing: Cancell
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS);
-    let service = hyper::service::service_fn(move |request| app.call(request));
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        app.call(request.map(Body::new))
+    });
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let served = tokio::select! {
