@@ -15,16 +15,19 @@ mod attempt;
 mod command;
 mod copy;
 mod core;
+mod ended;
 mod ending;
 mod exchange;
 mod finish;
 mod head;
 mod histogram;
+mod kind;
 mod life;
 mod link;
 mod links;
 mod log;
 mod outcome;
+mod outgoing;
 mod pace;
 mod pool;
 mod pools;
@@ -39,11 +42,12 @@ mod tls;
 mod turn;
 mod wheel;
 mod window;
+mod wire;
 
 pub(crate) use self::{
     command::{Command, Plane},
     core::Core,
     histogram::{BYTES, Histogram, NANOSECONDS, Scale},
-    link::Side,
+    kind::Side,
     stats::{Counts, EndedAlike},
 };

@@ -9,12 +9,7 @@ use weft_http2::StreamId;
 use weft_policy::{Failure, Reason};
 
 use super::{
-    arena::Key,
-    core::Core,
-    exchange::Exchange,
-    finish::End,
-    link::{Kind, Link},
-    links::Current,
+    arena::Key, core::Core, exchange::Exchange, finish::End, kind::Kind, link::Link, links::Current,
 };
 
 /// An upstream stream that nobody waits for, and the caller's that counts for as long.

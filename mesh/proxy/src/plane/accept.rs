@@ -15,10 +15,13 @@ use weft_http2::{ErrorCode, LastStream};
 use super::{
     arena::Key,
     core::Core,
-    link::{Ended, Kind, Link, Phase, Side, Wire},
+    ended::Ended,
+    kind::{Kind, Phase, Side},
+    link::Link,
     links::Current,
     tls::Tls,
     turn,
+    wire::Wire,
 };
 
 /// Connections a listener holds at once.

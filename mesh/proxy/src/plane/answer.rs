@@ -6,7 +6,7 @@ use weft_channel::status as grpc;
 use weft_http2::{Connection, HeaderBlock, Name, StreamId};
 use weft_policy::{DecisionRecord, Failure, RateLimitStatus, Refusal, RetryAdvice};
 
-use super::link::Token;
+use super::kind::Token;
 
 /// A trailers-only answer: HTTP 200 and the status in one header block.
 pub(crate) fn trailers_only(block: &mut HeaderBlock, failure: &Failure, record: &DecisionRecord) {

@@ -8,7 +8,8 @@ use super::{
     core::{Core, Timer},
     exchange::{Attempt, Exchange, Place, Policy},
     head,
-    link::{Link, Token},
+    kind::Token,
+    link::Link,
     links::Current,
     wheel::TimerKey,
 };

@@ -16,7 +16,7 @@ use weft_policy::Options;
 
 use super::{
     core::Core,
-    link::Side,
+    kind::Side,
     turn::{Turns, waker_token},
 };
 

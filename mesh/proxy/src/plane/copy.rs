@@ -7,7 +7,7 @@ use super::{
     core::{Core, Timer},
     exchange::{Exchange, Policy},
     head,
-    link::Side,
+    kind::Side,
     links::Current,
 };
 

@@ -12,8 +12,10 @@ use weft_policy::{Engine, Failure, InboundEngine, Options, retry::RetryMarks};
 
 use super::{
     arena::{Arena, Key},
+    ended::Ended,
     exchange::Exchange,
-    link::{Ended, Link, Side, Token},
+    kind::{Side, Token},
+    link::Link,
     links::{Current, Links},
     pools::Pools,
     probe::Probes,

@@ -10,7 +10,8 @@ use weft_runtime::trace::calls::CallSpan;
 use super::{
     arena::Key,
     head::{self, text},
-    link::{Link, Side},
+    kind::Side,
+    link::Link,
     pools::Pool,
     stats::Row,
     wheel::TimerKey,

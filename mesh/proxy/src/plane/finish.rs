@@ -10,7 +10,7 @@ use super::{
     core::Core,
     exchange::{Exchange, Policy},
     head,
-    link::Side,
+    kind::Side,
     links::Current,
     log,
     wheel::TimerKey,

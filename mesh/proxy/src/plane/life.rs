@@ -11,10 +11,13 @@ use weft_identity::{Refusal, peer_id, peer_not_after};
 use super::{
     arena::Key,
     core::{Core, Events, From},
+    ended::Ended,
     ending::say_goodbye,
-    link::{Ended, Kind, Link, Phase, Wire},
+    kind::{Kind, Phase},
+    link::Link,
     tls::Progress,
     window,
+    wire::Wire,
 };
 
 /// Callers are asked to connect anew after this, plus up to a tenth, and before a certificate ends that

@@ -4,111 +4,25 @@ use std::{
     collections::VecDeque,
     io::{self, Read as _, Write as _},
     net::SocketAddr,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use mio::{Interest, Registry, net::TcpStream};
-use weft_http2::{Connection, ConnectionError};
-use weft_identity::Refusal;
-use weft_policy::Slot;
+use weft_http2::Connection;
 
 use super::{
     abandon::Abandoned,
-    arena::Key,
-    exchange::Exchange,
+    ended::Ended,
+    kind::{Kind, Phase, Token},
     life::MAX_AGE,
-    pools::Pool,
-    tls::{Outgoing, Progress, Tls},
+    wire::Wire,
 };
 
 /// How much room for output a connection keeps that has nothing to write.
 const KEPT_BYTES: usize = 16 * 1024;
 
-/// How much plaintext is encrypted, and written, at once.
-const ENCRYPT_BYTES: usize = 256 * 1024;
-
 /// How many turns WINDOW_UPDATE waits for something to be written with.
 const WAIT_TURNS: u8 = 4;
-
-/// Which side of the workload something belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Side {
-    /// Calls to the workload.
-    #[default]
-    Inbound,
-    /// Calls of the workload.
-    Outbound,
-}
-
-impl Side {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
-}
-
-/// What HTTP/2 keeps for a stream: the call it carries, and which of its attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Token {
-    pub(crate) exchange: Key<Exchange>,
-    pub(crate) attempt: u8,
-}
-
-/// Who is at the other end.
-#[derive(Debug)]
-pub(crate) enum Kind {
-    /// A caller.
-    Downstream {
-        side: Side,
-        /// The SPIFFE ID it has proven; inbound only.
-        caller: Option<Arc<str>>,
-    },
-    /// An endpoint, or the workload.
-    Upstream {
-        /// The pool it belongs to.
-        pool: Key<Pool>,
-        /// Its place among the connections that a circuit breaker counts.
-        slot: Option<Slot>,
-    },
-}
-
-/// How far a connection has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// TCP or TLS is not finished; HTTP/2 has not begun.
-    Connecting,
-    /// HTTP/2 runs.
-    Open,
-    /// What is queued is written, then it is closed.
-    Closing,
-}
-
-/// TLS and the bytes around it.
-pub(crate) struct Wire {
-    pub(crate) tls: Tls,
-    outgoing: Outgoing,
-}
-
-impl Wire {
-    pub(crate) fn new(tls: Tls) -> Self {
-        Self {
-            tls,
-            outgoing: Outgoing::default(),
-        }
-    }
-
-    /// Decrypts what came. Plaintext goes to `deliver`.
-    pub(crate) fn receive(
-        &mut self,
-        bytes: &mut [u8],
-        deliver: &mut dyn FnMut(&[u8]),
-    ) -> Result<Progress, rustls::Error> {
-        self.tls.receive(bytes, &mut self.outgoing, deliver)
-    }
-}
 
 /// One TCP connection.
 pub(crate) struct Link {
@@ -152,36 +66,6 @@ pub(crate) struct Link {
     pub(crate) has_left: bool,
     /// Why it is closing, and since when.
     pub(crate) verdict: Option<(Ended, Instant)>,
-}
-
-/// How a connection ended.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    /// The peer closed it.
-    Closed,
-    /// The system says so.
-    Io(io::Error),
-    /// The peer broke HTTP/2 or a limit.
-    Http2(ConnectionError),
-    /// The TLS handshake failed.
-    Refused(Refusal),
-    /// There never was one.
-    Connect(io::Error),
-    /// The peer took nothing of what waited for it.
-    Stalled,
-}
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Closed => f.write_str("the peer closed the connection"),
-            Self::Io(error) => write!(f, "{error}"),
-            Self::Http2(error) => write!(f, "{error}"),
-            Self::Refused(refusal) => write!(f, "{refusal}"),
-            Self::Connect(error) => write!(f, "cannot connect: {error}"),
-            Self::Stalled => f.write_str("the peer took nothing for 30 s of what waited for it"),
-        }
-    }
 }
 
 impl Link {
@@ -280,7 +164,7 @@ impl Link {
             let written = match (&mut self.wire, &mut self.h2) {
                 (Some(wire), h2) => {
                     if wire.outgoing.is_empty() {
-                        has_room |= h2.as_mut().is_some_and(|h2| encrypt(wire, h2));
+                        has_room |= h2.as_mut().is_some_and(|h2| wire.encrypt(h2));
                     }
                     if wire.outgoing.is_empty() {
                         break;
@@ -389,17 +273,6 @@ impl Link {
         self.abandoned = VecDeque::new();
         self.verdict = None;
     }
-}
-
-/// Encrypts some of the output. True as [`Connection::written`].
-fn encrypt(wire: &mut Wire, h2: &mut Connection<Token>) -> bool {
-    let output = h2.output();
-    if output.is_empty() {
-        return false;
-    }
-    let some = &output[..output.len().min(ENCRYPT_BYTES)];
-    let taken = wire.tls.encrypt(some, &mut wire.outgoing);
-    h2.written(taken)
 }
 
 /// `None` if the socket is full.

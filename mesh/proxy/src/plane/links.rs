@@ -4,7 +4,8 @@ use weft_http2::{Connection, StreamId};
 
 use super::{
     arena::{Arena, Key},
-    link::{Link, Token},
+    kind::Token,
+    link::Link,
     window,
 };
 

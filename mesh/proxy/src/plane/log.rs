@@ -8,7 +8,7 @@ use weft_policy::{DecisionRecord, Refusal};
 use super::{
     exchange::{Exchange, Policy},
     finish::End,
-    link::Side,
+    kind::Side,
 };
 
 /// A call is over. Its record tells the reason.

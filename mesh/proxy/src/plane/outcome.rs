@@ -10,7 +10,7 @@ use super::{
     core::{Core, Timer},
     exchange::{Exchange, Place, Policy},
     finish::End,
-    link::Token,
+    kind::Token,
     links::Current,
 };
 

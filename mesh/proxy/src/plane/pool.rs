@@ -9,8 +9,10 @@ use weft_policy::Outcome;
 use super::{
     arena::Key,
     core::Core,
+    ended::Ended,
     exchange::{Exchange, Place},
-    link::{Ended, Kind, Link, Phase, Token},
+    kind::{Kind, Phase, Token},
+    link::Link,
     links::Current,
     pools::Pool,
     tls::Tls,

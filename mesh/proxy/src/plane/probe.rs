@@ -9,7 +9,7 @@ use super::{
     exchange::{Attempt, Exchange, Place, Policy},
     finish::End,
     head,
-    link::Side,
+    kind::Side,
     links::Current,
     wheel::TimerKey,
 };

@@ -12,7 +12,7 @@ use super::{
     core::{Core, From, Timer},
     exchange::{Exchange, Place, Policy},
     head::{self, Lookup, text},
-    link::{Side, Token},
+    kind::{Side, Token},
     links::Current,
     window,
 };

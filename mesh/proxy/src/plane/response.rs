@@ -10,7 +10,7 @@ use super::{
     exchange::{Exchange, Place, Policy},
     finish::End,
     head,
-    link::{Side, Token},
+    kind::{Side, Token},
     links::Current,
     window,
 };

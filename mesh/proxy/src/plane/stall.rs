@@ -14,7 +14,8 @@ use super::{
     arena::{Arena, Key},
     core::Core,
     exchange::Exchange,
-    link::{Link, Token},
+    kind::Token,
+    link::Link,
     links::Current,
 };
 

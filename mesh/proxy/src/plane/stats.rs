@@ -14,7 +14,7 @@ use weft_runtime::metrics::calls::OTHER;
 use super::{
     exchange::Exchange,
     histogram::{BYTES, Durations, NANOSECONDS, Sizes},
-    link::Side,
+    kind::Side,
 };
 
 type Map<K, V> = HashMap<K, V, RandomState>;

@@ -9,9 +9,10 @@ use weft_policy::{Failure, InboundFacts, Reason};
 
 use super::{
     core::Core,
+    ended::Ended,
     exchange::Policy,
     head::Lookup,
-    link::{Ended, Kind, Side},
+    kind::{Kind, Side},
     links::Current,
     pools::PoolKey,
 };

@@ -16,7 +16,9 @@ use super::{
     arena::Key,
     command::Command,
     core::{Core, Timer},
-    link::{Ended, Kind, Link, Phase, Side, Token},
+    ended::Ended,
+    kind::{Phase, Side},
+    link::Link,
     links::Current,
     pace::{PAUSE, Pace},
 };
@@ -277,51 +279,6 @@ impl Core {
                 } else if has_room {
                     self.unblock(&mut Current::none(), key);
                 }
-            }
-        }
-    }
-
-    /// Takes a link out of everything.
-    pub(crate) fn bury(&mut self, key: Key<Link>, ended: Ended) {
-        let Some(link) = self.links.arena.get_mut(key) else {
-            return;
-        };
-        let ended = link.verdict.take().map_or(ended, |(verdict, _)| verdict);
-        let was_open = link.phase == Phase::Open || link.was_open;
-        let peer = link.peer;
-        let kind = std::mem::replace(
-            &mut link.kind,
-            Kind::Downstream {
-                side: Side::Inbound,
-                caller: None,
-            },
-        );
-        let why = ended.to_string();
-        let unsent = std::mem::take(&mut link.unsent);
-        let abandoned = std::mem::take(&mut link.abandoned);
-        // HTTP/2 forgets a stream when nothing is left to be done about it: these are all calls there are.
-        let mut tokens: Vec<Token> = link.h2.iter().flat_map(|h2| h2.tokens()).collect();
-        tokens.sort_by_key(|token| (token.exchange.index(), token.attempt));
-        if let Some(link) = self.links.arena.free(key) {
-            link.empty(&self.registry);
-        }
-        for abandoned in abandoned {
-            self.let_go(&mut Current::none(), abandoned);
-        }
-        match kind {
-            Kind::Upstream { pool, slot } => {
-                if let Some(slot) = slot {
-                    self.engine.free(slot);
-                }
-                self.tell_upstream_end(pool, peer, &ended);
-                self.upstream_gone(key, pool, was_open, (&tokens, &unsent), &why);
-            }
-            Kind::Downstream { side, .. } => {
-                self.tell_end(side, peer, &ended);
-                for Token { exchange, .. } in tokens {
-                    self.cancel(&mut Current::none(), exchange);
-                }
-                self.left(side);
             }
         }
     }
