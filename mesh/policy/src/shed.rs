@@ -41,6 +41,8 @@ const ENOUGH: u32 = 10;
 const LONGEST_WINDOW: Duration = Duration::from_secs(1);
 /// Windows in a row that show more than a burst.
 const LASTING: u32 = 5;
+/// Places that only the most critical calls may take. With a limit of 10 and more their share has as many.
+const RESERVE: u32 = 2;
 /// Where the limit begins: Netflix's default.
 const INITIAL: f64 = 20.0;
 
@@ -132,8 +134,7 @@ impl Shedder {
         if self.probes.begin(self.limit, now, rng) {
             self.window = Window::new(now);
         }
-        let room = (f64::from(self.limit()) * share(criticality)) as u32;
-        if in_flight < room.max(1) {
+        if in_flight < self.room(criticality) {
             self.window.admitted += 1;
             self.window.most_in_flight = self.window.most_in_flight.max(in_flight + 1);
             return Ok(());
@@ -142,6 +143,18 @@ impl Shedder {
         // To be shed at a share of the limit is to have used it.
         self.window.most_in_flight = self.window.most_in_flight.max(self.limit());
         Err(self.advice(criticality, rng))
+    }
+
+    /// How many calls may be under way before one of a grade. Shares of a small limit are all the same, so
+    /// the most critical have some places besides: but not while calls are held back to see the pace.
+    fn room(&self, criticality: Criticality) -> u32 {
+        let room = |grade| ((f64::from(self.limit()) * share(grade)) as u32).max(1);
+        match criticality {
+            Criticality::CriticalPlus if self.probes.limit().is_none() => {
+                room(criticality).max(room(Criticality::Critical) + RESERVE)
+            }
+            other => room(other),
+        }
     }
 
     /// A call that was admitted at `started` was answered.

@@ -218,6 +218,22 @@ fn the_least_critical_is_shed_first_and_the_most_critical_not_at_all() {
 }
 
 #[test]
+fn few_workers_spare_the_most_critical_too() {
+    for workers in [1, 2, 3] {
+        let mut workload = Workload::with_workers(workers, AdaptiveConcurrency::default());
+        let capacity = workers as f64 / WORK.as_secs_f64();
+        workload.critical(5, 0.5 * capacity);
+        let part = 0.4 * capacity;
+        let mut outcome = workload.offer(60, [10.0 * part, part, part, part]);
+        let shares = Criticality::ALL.map(|grade| outcome.share(grade));
+        assert!(shares[3] > 0.97, "{workers} workers: {shares:?}");
+        let goodput = f64::from(outcome.goodput()) / 60.0 / capacity;
+        assert!(goodput > 0.9, "{workers} workers: {goodput}");
+        assert!(outcome.p99() < 10 * WORK, "{:?}", outcome.p99());
+    }
+}
+
+#[test]
 fn the_most_critical_alone_cannot_drown_the_workload() {
     let mut workload = Workload::new(AdaptiveConcurrency::default());
     let mut outcome = workload.offer(30, [0.0, 0.0, 0.0, 5.0 * CAPACITY]);
