@@ -46,7 +46,7 @@ definitions! {
     CLIENT_ATTEMPTS = "grpc_client_attempt_started",
         "Attempts of outbound calls begun.";
     CLIENT_ATTEMPT_SECONDS = "grpc_client_attempt_duration_seconds",
-        "Time from the start of an attempt to response headers or its failure.";
+        "Time from the start of an attempt to the end of its stream, or to its failure.";
     CLIENT_ATTEMPT_SENT_BYTES = "grpc_client_attempt_sent_total_compressed_message_size_bytes",
         "Bytes of the messages sent in an attempt, compressed or not, without their heads of five bytes.";
     CLIENT_ATTEMPT_RECEIVED_BYTES = "grpc_client_attempt_rcvd_total_compressed_message_size_bytes",
