@@ -155,7 +155,7 @@ impl Bench {
                 {
                     let cpu: f64 = sample.cpu_us.iter().sum();
                     let Target { peer, layout } = running.target;
-                    line += &format!(" {}/{} {cpu:.1}", peer.name(), layout.name());
+                    line += &format!(" {}/{} {cpu:.2}", peer.name(), layout.name());
                 }
                 let measured = self.results.targets.get_mut(index);
                 if let Some(cell) = measured.and_then(|measured| measured.cells.get_mut(column)) {

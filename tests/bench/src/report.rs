@@ -34,7 +34,7 @@ pub fn markdown(results: &Results) -> String {
         text += &format!("\n## {title}\n\nCPU per call, ratio to Envoy:\n\n");
         text += &cells(results, layout, |cell| cell.cpu_ratio, 3);
         text += "\nCPU per call, µs:\n\n";
-        text += &cells(results, layout, |cell| cell.cpu_us, 1);
+        text += &cells(results, layout, |cell| cell.cpu_us, 2);
         text += "\n";
         text += &rest(results, layout);
     }
