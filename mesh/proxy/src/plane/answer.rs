@@ -6,7 +6,10 @@ use weft_channel::status as grpc;
 use weft_http2::{Connection, HeaderBlock, Name, StreamId};
 use weft_policy::{DecisionRecord, Failure, RateLimitStatus, Refusal, RetryAdvice};
 
-use super::kind::Token;
+use super::{head, kind::Token};
+
+/// What somebody is told who does not speak gRPC.
+const WHY: &[u8] = b"a sidecar carries gRPC calls only\n";
 
 /// A trailers-only answer: HTTP 200 and the status in one header block.
 pub(crate) fn trailers_only(block: &mut HeaderBlock, failure: &Failure, record: &DecisionRecord) {
@@ -59,12 +62,24 @@ fn seconds(wait: Duration) -> String {
 }
 
 /// Answers what no gRPC client sends with an HTTP status, as gRPC's protocol wants.
-pub(crate) fn other_than_grpc(h2: &mut Connection<Token>, stream: StreamId, status: &str) {
+pub(crate) fn other_than_grpc(
+    h2: &mut Connection<Token>,
+    stream: StreamId,
+    request: &HeaderBlock,
+    status: &str,
+) {
     let mut block = HeaderBlock::new();
     block.push(Name::Status, status.as_bytes());
     block.push(Name::ContentType, b"text/plain; charset=utf-8");
-    h2.send_headers(stream, &block, false);
-    h2.send_data(stream, b"a sidecar carries gRPC calls only\n", true);
+    if status == head::METHOD_NOT_ALLOWED {
+        block.push_by_name(b"allow", b"POST");
+    }
+    // Nobody waits for a window here: who has none, or asked for the header alone, gets the header alone.
+    let is_told = request.get(Name::Method) != Some(b"HEAD") && h2.send_window(stream) >= WHY.len();
+    h2.send_headers(stream, &block, !is_told);
+    if is_told {
+        h2.send_data(stream, WHY, true);
+    }
     h2.release(stream);
 }
 

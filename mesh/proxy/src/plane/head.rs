@@ -143,10 +143,13 @@ pub(crate) fn load_report(block: &HeaderBlock) -> Option<LoadReport> {
     }
 }
 
+/// The HTTP status for a method other than POST.
+pub(crate) const METHOD_NOT_ALLOWED: &str = "405";
+
 /// Whether this is a request that a gRPC client sends; else the HTTP status it is answered with.
 pub(crate) fn refused_as(block: &HeaderBlock) -> Option<&'static str> {
     if block.get(Name::Method) != Some(b"POST") {
-        return Some("405");
+        return Some(METHOD_NOT_ALLOWED);
     }
     let content_type = block.get(Name::ContentType).unwrap_or_default();
     (!content_type.starts_with(b"application/grpc")).then_some("415")

@@ -27,7 +27,7 @@ impl Core {
     ) {
         if let Some(status) = head::refused_as(block) {
             if let Some(h2) = &mut current.h2 {
-                answer::other_than_grpc(h2, stream, status);
+                answer::other_than_grpc(h2, stream, block, status);
             }
             return;
         }

@@ -17,6 +17,7 @@ mod identity;
 mod limits;
 mod logs;
 mod metrics;
+mod others;
 mod outside;
 mod overload;
 mod pages;
