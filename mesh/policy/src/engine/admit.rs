@@ -218,12 +218,24 @@ impl Engine {
 
     fn unknown(&self, authority: &str) -> Failure {
         if self.is_configured {
-            let message = format!("the mesh has no service `{authority}`");
+            let mut message = format!("the mesh has no service `{authority}`");
+            if let Some(meant) = self.namesake(authority) {
+                message.push_str(&format!("; is `{meant}` meant?"));
+            }
             Failure::new(Reason::UnknownService, message)
         } else {
             let message = "no configuration has come from the control plane yet";
             Failure::new(Reason::NoConfiguration, message)
         }
+    }
+
+    /// The target of the same name: callers forget the port, or write the name as elsewhere.
+    fn namesake(&self, authority: &str) -> Option<&str> {
+        fn name(authority: &str) -> Option<&str> {
+            authority.split([':', '.']).next()
+        }
+        let known = self.names.keys().map(AsRef::as_ref);
+        known.filter(|known| name(known) == name(authority)).min()
     }
 }
 

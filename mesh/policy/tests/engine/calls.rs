@@ -44,6 +44,28 @@ fn an_unknown_authority_is_told_from_a_missing_configuration() {
 }
 
 #[test]
+fn who_writes_a_service_s_name_otherwise_is_told_how_the_mesh_writes_it() {
+    let mut world = World::new(1);
+    for (authority, hint) in [
+        ("carts", "; is `carts:7070` meant?"),
+        (
+            "carts.shop.svc.cluster.local:80",
+            "; is `carts:7070` meant?",
+        ),
+        ("cart:7070", ""),
+    ] {
+        let facts = RequestFacts {
+            authority,
+            path: "/a.B/C",
+            ..RequestFacts::default()
+        };
+        let refused = world.engine.admit(facts, world.now, &mut world.rng);
+        let message = format!("the mesh has no service `{authority}`{hint}");
+        assert_eq!(refused.unwrap_err().message, message);
+    }
+}
+
+#[test]
 fn a_policy_retry_goes_to_another_endpoint_and_ends_after_three_attempts() {
     let mut world = World::new(3);
     let mut call = world.call("Get");
