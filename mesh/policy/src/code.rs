@@ -50,6 +50,15 @@ pub fn of_reset(error: Option<u32>) -> i32 {
     }
 }
 
+/// The code that a number stands for: what gRPC does not define is [`UNKNOWN`], by its status codes
+/// document. Whoever keeps something for each code keeps it for seventeen.
+pub fn known(code: i32) -> i32 {
+    match code {
+        0..=16 => code,
+        _ => UNKNOWN,
+    }
+}
+
 /// The name of a code, `UNAVAILABLE`; numbers beyond the standard are `UNKNOWN`.
 pub fn name(code: i32) -> &'static str {
     match code {

@@ -8,7 +8,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 use weft_channel::messages::{Messages, Traffic};
-use weft_policy::DecisionRecord;
+use weft_policy::{DecisionRecord, code};
 use weft_runtime::metrics::calls::OTHER;
 
 use super::{
@@ -56,13 +56,14 @@ impl EndedAlike {
     }
 }
 
-/// Few of the seventeen statuses occur.
+/// Few of the seventeen statuses occur, and none besides: a workload may answer with any number.
 fn note(
     all: &mut Vec<EndedAlike>,
     (status, is_cleartext): (i32, bool),
     took: Duration,
     traffic: [Traffic; 2],
 ) {
+    let status = code::known(status);
     let is_like = |other: &EndedAlike| (other.status, other.is_cleartext) == (status, is_cleartext);
     let at = all.iter().position(is_like).unwrap_or_else(|| {
         all.push(EndedAlike {
@@ -274,6 +275,21 @@ fn count(counts: &mut Vec<(&'static str, u64)>, reason: &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_that_nobody_has_defined_are_counted_as_unknown() {
+        let mut all = Vec::new();
+        for status in [2, 17, 99, -1, i32::MAX] {
+            note(
+                &mut all,
+                (status, false),
+                Duration::ZERO,
+                [Traffic::default(); 2],
+            );
+        }
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].status, all[0].durations.count()), (2, 5));
+    }
 
     #[test]
     fn a_method_has_a_row_for_each_side_and_peer_whatever_is_configured_since() {
