@@ -249,7 +249,12 @@ impl Running {
 
 /// A client of `echo` with a connection of its own to this outbound listener.
 pub async fn client_of(outbound: SocketAddr) -> Client {
-    let origin: Uri = format!("http://{AUTHORITY}").parse().unwrap();
+    client_to(AUTHORITY, outbound).await
+}
+
+/// The same of any target.
+pub async fn client_to(authority: &str, outbound: SocketAddr) -> Client {
+    let origin: Uri = format!("http://{authority}").parse().unwrap();
     let endpoint = TonicEndpoint::from_shared(format!("http://{outbound}")).unwrap();
     // Small, so that what is held back is held back by the sidecars.
     let endpoint = endpoint.initial_stream_window_size(64 * 1024);

@@ -65,7 +65,7 @@ impl Wild {
                     let _ = self.io.write_all(&bytes).await;
                 }
                 2..20 => tokio::time::sleep(self.rng.random_range(MOMENT..LONG)).await,
-                10 => self
+                20..22 => self
                     .h2
                     .go_away(ErrorCode::NO_ERROR, b"", LastStream::Arrived),
                 _ => {}
