@@ -3,19 +3,27 @@
 pub mod filter;
 mod json;
 
-use std::{env, io, io::IsTerminal as _};
+use std::{env, io, io::IsTerminal as _, sync::OnceLock};
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// Keeps the exporter running. Spans that are not yet exported are sent when it is dropped.
+/// Lines that may wait to be written, some megabytes. Whoever reads the log may pause; calls do not.
+const LINES: usize = 4096;
+
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Keeps the exporter and the log running. Spans that are not yet exported are sent when it is dropped,
+/// and lines written, for a second at most.
 #[derive(Debug)]
-#[must_use = "spans are exported only while this lives"]
+#[must_use = "spans are exported and lines written only while this lives"]
 pub struct Telemetry {
     provider: SdkTracerProvider,
+    _log: WorkerGuard,
 }
 
 impl Drop for Telemetry {
@@ -30,7 +38,8 @@ impl Drop for Telemetry {
 /// Sets up logs and spans for the process called `name`. Call it once, inside a tokio runtime.
 ///
 /// - Logs go to standard error, filtered by `RUST_LOG` (default `info`): text on a terminal, else one
-///   JSON object a line with `trace_id` and `span_id`.
+///   JSON object a line with `trace_id` and `span_id`. A thread of its own writes them: nothing waits for
+///   who reads them, and what is too much is left out and counted (`weft_log_lines_dropped_total`).
 /// - Spans are exported over gRPC if `OTEL_EXPORTER_OTLP_ENDPOINT` (or
 ///   `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) is set; `OTEL_SERVICE_NAME` overrides `name`. Without it
 ///   spans still have ids that [`crate::trace`] passes on.
@@ -52,14 +61,19 @@ pub fn init_with(name: &str, levels: &[(&'static str, LevelFilter)]) -> Telemetr
         .with_tracked_inactivity(false)
         .with_filter(span_filter());
     let (logged, reload) = filter::first(levels);
+    let (writer, log) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES)
+        .thread_name("log")
+        .finish(io::stderr());
+    let dropped = writer.error_counter();
     let logs = if io::stderr().is_terminal() {
         tracing_subscriber::fmt::layer()
-            .with_writer(io::stderr)
+            .with_writer(writer)
             .with_filter(logged)
             .boxed()
     } else {
         tracing_subscriber::fmt::layer()
-            .with_writer(io::stderr)
+            .with_writer(writer)
             .fmt_fields(tracing_subscriber::fmt::format::JsonFields::new())
             .event_format(json::JsonLines::new(name))
             .with_filter(logged)
@@ -74,11 +88,22 @@ pub fn init_with(name: &str, levels: &[(&'static str, LevelFilter)]) -> Telemetr
         tracing::error!(%error, "spans are not exported");
     }
     if fresh {
+        let _ = DROPPED.set(dropped);
         filter::keep(reload, levels);
     } else {
         tracing::debug!("a subscriber is already set");
     }
-    Telemetry { provider }
+    Telemetry {
+        provider,
+        _log: log,
+    }
+}
+
+/// Lines that were left out because too many waited.
+pub(crate) fn dropped_lines() -> u64 {
+    DROPPED
+        .get()
+        .map_or(0, |counter| counter.dropped_lines() as u64)
 }
 
 fn span_filter() -> tracing_subscriber::filter::Targets {

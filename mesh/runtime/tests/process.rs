@@ -14,6 +14,9 @@ use std::{
 use tracing::{Instrument as _, level_filters::LevelFilter};
 use weft_runtime::{admin, runtime, shutdown, telemetry, trace};
 
+/// Lines of a log that is far larger than a pipe.
+const FLOOD: u64 = 20_000;
+
 /// Not a test: the process that the tests start.
 #[test]
 #[ignore = "started by the other tests"]
@@ -36,6 +39,10 @@ fn child() {
             let serving = admin::serve(listener, admin::Admin::default(), token.clone());
             serving.await.unwrap();
             tracing::debug!("only now");
+        }
+        if env::var("CHILD_FLOODS").is_ok() {
+            let text = "sock ".repeat(40);
+            (0..FLOOD).for_each(|number| tracing::info!(number, text));
         }
         if env::var("CHILD_WAITS").is_ok() {
             token.cancelled().await;
@@ -123,6 +130,48 @@ fn the_log_level_changes_while_the_process_runs() {
     Command::new("kill").args(["-TERM", &pid]).status().unwrap();
     line_with(&mut child, "\"only now\"");
     assert!(end(&mut child).success());
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up_and_what_is_read_is_whole() {
+    let mut child = start(&[("CHILD_FLOODS", "1")]);
+    assert!(end(&mut child).success());
+    let mut log = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    let lines: Vec<_> = log
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .collect();
+    assert!(
+        lines.len() > 100 && (lines.len() as u64) < FLOOD,
+        "{} lines",
+        lines.len()
+    );
+    for (number, line) in lines[1..].iter().enumerate() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["number"], number);
+    }
+}
+
+#[test]
+fn a_log_that_is_read_is_whole() {
+    let mut child = start(&[("CHILD_FLOODS", "1")]);
+    let mut log = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut log)
+        .unwrap();
+    assert!(end(&mut child).success());
+    let lines = log.lines().filter(|line| line.contains("number")).count();
+    assert!(log.lines().last().unwrap().contains("over"));
+    assert!(lines > 1_000, "{lines} lines");
 }
 
 #[test]

@@ -57,6 +57,14 @@ impl Collector for ProcessCollector {
                 stat.threads,
             )?;
         }
+        let dropped = ConstCounter::new(crate::telemetry::dropped_lines());
+        let writer = encoder.encode_descriptor(
+            "weft_log_lines_dropped",
+            "Log lines left out because too many waited to be written.",
+            None,
+            dropped.metric_type(),
+        )?;
+        dropped.encode(writer)?;
         if let Some(bytes) = resident_bytes() {
             let help = "Memory of the process that is in RAM, in bytes.";
             gauge(&mut encoder, "process_resident_memory_bytes", help, bytes)?;
