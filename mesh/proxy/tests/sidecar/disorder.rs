@@ -3,7 +3,9 @@
 
 use std::{
     collections::HashSet,
+    env,
     net::SocketAddr,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
@@ -26,8 +28,21 @@ const SANE: &str = "sane:7070";
 /// For a call beside all this.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// What chance begins with.
+pub static SEED: LazyLock<u64> = LazyLock::new(|| {
+    let seed = env::var("WEFT_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
+    eprintln!("WEFT_SEED={seed}");
+    seed
+});
+
+/// How long it goes on.
+pub fn duration() -> Duration {
+    let seconds = env::var("WEFT_SECONDS").map_or(2, |seconds| seconds.parse().unwrap());
+    Duration::from_secs(seconds)
+}
+
 /// A workload for each connection.
-async fn workload(seed: u64, until: Instant) -> SocketAddr {
+pub async fn workload(seed: u64, until: Instant) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut rng = StdRng::seed_from_u64(seed);
@@ -40,13 +55,8 @@ async fn workload(seed: u64, until: Instant) -> SocketAddr {
     address
 }
 
-/// Other policies for the wild ones each time. The sane workload behind the last has a name of its own.
-fn policies(mesh: &Mesh, servers: &[Running], rng: &mut StdRng) -> Snapshot {
-    let endpoints: Vec<_> = servers.iter().map(|server| server.inbound).collect();
-    let (&sane, endpoints) = endpoints.split_last().unwrap();
-    let some = rng.random_range(1..=endpoints.len());
-    let mut snapshot = mesh.calling(&endpoints[..some]);
-    let target = snapshot.targets.get_mut(AUTHORITY).unwrap();
+/// Other timeouts, hedges and retries.
+pub fn vary(target: &mut Target, rng: &mut StdRng) {
     let hedged = MethodRule {
         matches: MethodMatch {
             service: Some("test.Echo".to_owned()),
@@ -68,6 +78,16 @@ fn policies(mesh: &Mesh, servers: &[Running], rng: &mut StdRng) -> Snapshot {
     }
     let balancings = [LoadBalancing::LeastRequest, LoadBalancing::RoundRobin];
     target.load_balancing = balancings.choose(rng).unwrap().clone();
+}
+
+/// Other policies for the wild ones each time. The sane workload behind the last has a name of its own.
+fn policies(mesh: &Mesh, servers: &[Running], rng: &mut StdRng) -> Snapshot {
+    let endpoints: Vec<_> = servers.iter().map(|server| server.inbound).collect();
+    let (&sane, endpoints) = endpoints.split_last().unwrap();
+    let some = rng.random_range(1..=endpoints.len());
+    let mut snapshot = mesh.calling(&endpoints[..some]);
+    let target = snapshot.targets.get_mut(AUTHORITY).unwrap();
+    vary(target, rng);
     target.circuit_breakers = CircuitBreakers {
         max_requests: rng.random_range(1..200),
         max_pending_requests: rng.random_range(1..20),
@@ -120,12 +140,8 @@ fn left(sidecar: &Running) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_without_any_sense_harm_nobody_and_leave_nothing_behind() {
-    let seed =
-        std::env::var("WEFT_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    let seconds = std::env::var("WEFT_SECONDS").map_or(2, |seconds| seconds.parse().unwrap());
-    println!("WEFT_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
-    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut rng = StdRng::seed_from_u64(*SEED);
+    let until = Instant::now() + duration();
     let mesh = Mesh::new("disorder.local");
     let mut servers = Vec::new();
     for _ in 0..WORKLOADS {

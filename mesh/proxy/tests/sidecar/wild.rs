@@ -27,6 +27,8 @@ pub struct Wild {
     h2: Connection<()>,
     calls: bool,
     streams: Vec<StreamId>,
+    /// Of a workload: those it has not answered yet. It nearly always begins with that.
+    fresh: Vec<StreamId>,
     rng: StdRng,
 }
 
@@ -48,6 +50,7 @@ impl Wild {
             h2,
             calls,
             streams,
+            fresh: Vec::new(),
             rng,
         }
     }
@@ -88,11 +91,12 @@ impl Wild {
             return Some(());
         };
         let read = read.ok().filter(|&read| read > 0)?;
-        let (streams, rng) = (&mut self.streams, &mut self.rng);
+        let (streams, fresh, rng) = (&mut self.streams, &mut self.fresh, &mut self.rng);
         let mut events = |h2: &mut Connection<()>, event: Event<'_, ()>| match event {
             Event::Headers { stream, .. } => {
                 h2.set_token(stream, ());
                 streams.push(stream);
+                fresh.push(stream);
             }
             Event::Data { stream, bytes, .. } if rng.random_bool(0.8) => {
                 h2.consumed(stream, bytes.len());
@@ -118,14 +122,21 @@ impl Wild {
             return;
         };
         let ends = self.rng.random_bool(0.3);
+        if !self.calls
+            && let Some(at) = self.fresh.iter().position(|fresh| *fresh == stream)
+            && self.rng.random_bool(0.97)
+        {
+            self.fresh.swap_remove(at);
+            return self.answer(stream, ends);
+        }
         match self.rng.random_range(0..20) {
             0..8 => {
                 let bytes =
                     vec![self.rng.random_range(0..3); *SIZES.choose(&mut self.rng).unwrap()];
                 self.h2.send_data(stream, &bytes, ends);
             }
-            8..14 if !self.calls => self.answer(stream, ends),
-            14..16 if !self.calls => {
+            8 if !self.calls => self.answer(stream, ends),
+            9..13 if !self.calls => {
                 let mut block = HeaderBlock::new();
                 self.status(&mut block);
                 self.h2.send_headers(stream, &block, true);
