@@ -3,10 +3,19 @@
 //! What the mesh itself failed or refused, and what rules on trial would have refused, is a warning; all
 //! other calls are `debug`.
 
-use std::time::Duration;
+use std::{
+    num::NonZeroU64,
+    time::{Duration, Instant},
+};
 
+use parking_lot::Mutex;
 use tracing::{Level, debug, enabled, warn};
 use weft_policy::{DecisionRecord, Failure, Reason, code, record::FailedAttempt, retry::RetryStop};
+use weft_runtime::throttle::Throttle;
+
+/// Warnings a second for one reason. Whoever calls in vain without end must not fill the disk; the next
+/// line has in `left_out` how many there were besides, and the metrics count all.
+const WARNINGS: u32 = 100;
 
 /// Whether anybody reads the line of a call that ended this way. Asked first, a line that nobody reads
 /// costs nothing.
@@ -37,13 +46,38 @@ pub struct Line<'a> {
     pub trace: Option<u128>,
 }
 
-impl Line<'_> {
+/// The log of one sidecar, channel or server. Where somebody wants every call, none is left out.
+#[derive(Debug)]
+pub struct AccessLog(Mutex<Throttle>);
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self(Mutex::new(Throttle::new(WARNINGS)))
+    }
+}
+
+impl AccessLog {
+    /// How many lines were left out before this one. `None`: it is left out, too.
+    fn left_out(&self, reason: Reason) -> Option<Option<NonZeroU64>> {
+        if !is_failure(reason) || enabled!(target: "weft::access", Level::DEBUG) {
+            return Some(None);
+        }
+        self.0.lock().line(reason.as_str(), Instant::now())
+    }
+
     /// Logs a call of this process' workload. `is_copy`: nobody waited for its answer.
-    pub fn outbound(self, is_copy: bool) {
-        let Self { record, status, .. } = self;
-        if !is_wanted(record.reason) {
+    pub fn outbound(&self, line: Line<'_>, is_copy: bool) {
+        let Line { record, status, .. } = line;
+        let is_read = match is_copy {
+            true => enabled!(target: "weft::access", Level::DEBUG),
+            false => is_wanted(record.reason),
+        };
+        if !is_read {
             return;
         }
+        let Some(left_out) = self.left_out(record.reason) else {
+            return;
+        };
         let failures = (!record.failures.is_empty()).then(|| join(&record.failures));
         // A macro keeps the lines' fields the same; the level of an event is a constant.
         macro_rules! line {
@@ -51,7 +85,7 @@ impl Line<'_> {
                 $level!(
                     target: "weft::access",
                     decision = %record.id,
-                    trace_id = self.trace_id(),
+                    trace_id = line.trace_id(),
                     authority = &*record.target,
                     method = &*record.method,
                     rule = &*record.rule,
@@ -67,8 +101,9 @@ impl Line<'_> {
                     not_retried = record.retry_stop.map(RetryStop::as_str),
                     reason = record.reason.as_str(),
                     status = code::name(status),
-                    millis = self.took.as_millis() as u64,
-                    message_sent = self.message,
+                    millis = line.took.as_millis() as u64,
+                    message_sent = line.message,
+                    left_out,
                     $text
                 )
             };
@@ -81,14 +116,17 @@ impl Line<'_> {
     }
 
     /// Logs a call for this process' workload. `rate_limit`: the limit that refused it.
-    pub fn inbound(self, rate_limit: Option<&str>) {
-        let Self { record, status, .. } = self;
+    pub fn inbound(&self, line: Line<'_>, rate_limit: Option<&str>) {
+        let Line { record, status, .. } = line;
+        let Some(left_out) = self.left_out(record.reason) else {
+            return;
+        };
         macro_rules! line {
             ($level:ident, $text:literal) => {
                 $level!(
                     target: "weft::access",
                     decision = %record.id,
-                    trace_id = self.trace_id(),
+                    trace_id = line.trace_id(),
                     caller = record.caller.as_deref().unwrap_or("-"),
                     method = &*record.method,
                     rule = &*record.rule,
@@ -96,8 +134,9 @@ impl Line<'_> {
                     rate_limit,
                     reason = record.reason.as_str(),
                     status = code::name(status),
-                    millis = self.took.as_millis() as u64,
-                    message_sent = self.message,
+                    millis = line.took.as_millis() as u64,
+                    message_sent = line.message,
+                    left_out,
                     $text
                 )
             };
@@ -108,39 +147,49 @@ impl Line<'_> {
         }
     }
 
+    /// Logs a call that was refused before anything was known that could be accounted for. Who merely left
+    /// was not.
+    pub fn refused(&self, record: &DecisionRecord, message: &str) {
+        if !is_failure(record.reason) {
+            return;
+        }
+        let Some(left_out) = self.left_out(record.reason) else {
+            return;
+        };
+        warn!(
+            target: "weft::access",
+            authority = &*record.target,
+            method = &*record.method,
+            reason = record.reason.as_str(),
+            message_sent = message,
+            left_out,
+            "outbound call refused"
+        );
+    }
+
+    /// Logs a call that passes only because its rules are on trial.
+    pub fn dry_run(&self, record: &DecisionRecord, refusal: &Failure) {
+        let Some(left_out) = self.left_out(refusal.reason) else {
+            return;
+        };
+        warn!(
+            target: "weft::access",
+            decision = %record.id,
+            caller = record.caller.as_deref().unwrap_or("-"),
+            method = &*record.method,
+            rule = &*record.rule,
+            criticality = record.criticality.map(|grade| grade.as_str()),
+            reason = refusal.reason.as_str(),
+            left_out,
+            "inbound call would be refused"
+        );
+    }
+}
+
+impl Line<'_> {
     fn trace_id(&self) -> Option<String> {
         self.trace.map(|trace| format!("{trace:032x}"))
     }
-}
-
-/// Logs a call that was refused before anything was known that could be accounted for. Who merely left
-/// was not.
-pub fn refused(record: &DecisionRecord, message: &str) {
-    if !is_failure(record.reason) {
-        return;
-    }
-    warn!(
-        target: "weft::access",
-        authority = &*record.target,
-        method = &*record.method,
-        reason = record.reason.as_str(),
-        message_sent = message,
-        "outbound call refused"
-    );
-}
-
-/// Logs a call that passes only because its rules are on trial.
-pub fn dry_run(record: &DecisionRecord, refusal: &Failure) {
-    warn!(
-        target: "weft::access",
-        decision = %record.id,
-        caller = record.caller.as_deref().unwrap_or("-"),
-        method = &*record.method,
-        rule = &*record.rule,
-        criticality = record.criticality.map(|grade| grade.as_str()),
-        reason = refusal.reason.as_str(),
-        "inbound call would be refused"
-    );
 }
 
 fn join(failures: &[FailedAttempt]) -> String {

@@ -6,7 +6,7 @@ use tracing::{Span, field::Empty, info_span};
 use weft_policy::{Call, DecisionRecord, Failure, PATIENCE, Reason, RequestFacts};
 use weft_runtime::trace;
 
-use crate::{Inner, access, body::Body, headers, status};
+use crate::{Inner, body::Body, headers, status};
 
 /// A child of the current span, or of the caller's where this process has none for the call yet.
 pub(crate) fn call_span(authority: &str, head: &request::Parts) -> Span {
@@ -60,7 +60,12 @@ fn is_part_of_a_repetition(inner: &Inner, headers: &HeaderMap, now: Instant) -> 
 }
 
 /// An answer without a call: nothing is known that could be accounted for. It is logged.
-pub(crate) fn refusal(authority: &str, path: &str, failure: &Failure) -> Response<Body> {
+pub(crate) fn refusal(
+    inner: &Inner,
+    authority: &str,
+    path: &str,
+    failure: &Failure,
+) -> Response<Body> {
     let record = DecisionRecord {
         target: authority.into(),
         method: path.into(),
@@ -68,7 +73,7 @@ pub(crate) fn refusal(authority: &str, path: &str, failure: &Failure) -> Respons
         reason: failure.reason,
         ..DecisionRecord::default()
     };
-    access::refused(&record, &failure.message);
+    inner.access_log.refused(&record, &failure.message);
     status::response(failure, &record)
 }
 

@@ -44,7 +44,7 @@ pub(crate) async fn call(
         let started = Instant::now();
         let call = match admit(&inner, authority, &head).await {
             Ok(call) => call,
-            Err(failure) => return refusal(authority, &path, &failure),
+            Err(failure) => return refusal(&inner, authority, &path, &failure),
         };
         let prepared = prepare(&mut head, authority);
         let mut ending = Ending::new(inner, call, body, started);

@@ -103,7 +103,7 @@ impl Ending {
             took,
             trace: None,
         };
-        line.outbound(self.is_copy);
+        self.inner.access_log.outbound(line, self.is_copy);
     }
 }
 

@@ -62,14 +62,15 @@ use weft_model::dataplane::{DnsName, Locality, Snapshot};
 use weft_policy::{Engine, Options, retry::RetryMarks};
 use weft_runtime::metrics::Metrics;
 
+use crate::{
+    access::AccessLog,
+    metrics::{ChannelMetrics, EjectionCollector},
+    pool::{Key, Pool},
+};
 pub use crate::{
     body::{Body, BodyError},
     mesh::{ControlOptions, FileOptions, Mesh, MeshError, connect},
     service::AuthorityChannel,
-};
-use crate::{
-    metrics::{ChannelMetrics, EjectionCollector},
-    pool::{Key, Pool},
 };
 
 /// Calls services of the mesh. Cloning gives the same channel; connections close when the last clone
@@ -85,6 +86,7 @@ pub(crate) struct Inner {
     pub(crate) marks: Mutex<RetryMarks>,
     pub(crate) pool: Pool,
     pub(crate) metrics: ChannelMetrics,
+    pub(crate) access_log: AccessLog,
     /// Told after the engine has taken a snapshot.
     pub(crate) updated: watch::Sender<()>,
     /// What all calls keep of their requests, in bytes.
@@ -127,6 +129,7 @@ impl Channel {
                 process: rand::random(),
             })),
             marks: Mutex::default(),
+            access_log: AccessLog::default(),
             is_mutual: identity.is_some(),
             source: account(identity.as_deref()),
             pool: Pool::new(identity, tasks.clone()),

@@ -35,7 +35,7 @@ use weft_model::dataplane::Snapshot;
 use weft_policy::{Admission, InboundEngine, InboundFacts, Options, Refusal};
 use weft_runtime::metrics::Metrics;
 
-use crate::Channel;
+use crate::{Channel, access::AccessLog};
 pub use incoming::{Accepted, Incoming};
 pub use layer::{Guarded, GuardedFuture, ServerLayer};
 use metrics::ServerMetrics;
@@ -55,6 +55,7 @@ struct Shared {
     tls: TlsAcceptor,
     rules: Mutex<Rules>,
     metrics: ServerMetrics,
+    access_log: AccessLog,
     /// Calls made for calls that are served: both share the marks of retries.
     channel: Channel,
 }
@@ -92,6 +93,7 @@ impl Server {
                     taken: None,
                 }),
                 metrics: ServerMetrics::register(metrics, channel.metrics()),
+                access_log: AccessLog::default(),
                 channel,
             }),
         })

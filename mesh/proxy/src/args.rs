@@ -83,7 +83,7 @@ pub struct Args {
 pub enum AccessLog {
     /// None.
     Off,
-    /// Those that the mesh refused or failed.
+    /// Those that the mesh refused or failed, at most 100 a second for one reason.
     #[default]
     Errors,
     /// All.

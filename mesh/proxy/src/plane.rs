@@ -37,7 +37,6 @@ mod response;
 mod stall;
 mod stats;
 mod steer;
-mod throttle;
 mod tls;
 mod turn;
 mod wheel;

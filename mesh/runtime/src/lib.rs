@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod ready;
 pub mod shutdown;
 pub mod telemetry;
+pub mod throttle;
 pub mod trace;
 
 pub use duration::{InvalidDuration, parse_duration};

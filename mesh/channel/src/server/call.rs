@@ -68,7 +68,7 @@ impl InboundCall {
             .ended(&self.method, record, status, took, traffic);
         self.span.record("rpc.grpc.status_code", status);
         let _entered = self.span.enter();
-        log(record, status, message, took, None);
+        self.shared.log(record, status, message, took, None);
     }
 }
 
@@ -102,25 +102,28 @@ pub(super) fn refused(shared: &Shared, method: &Arc<str>, refusal: &Refusal) {
         .metrics
         .ended(method, record, failure.code, took, none);
     let rate_limit = refusal.rate_limit.as_ref().map(|limit| &*limit.name);
-    log(record, failure.code, &failure.message, took, rate_limit);
+    shared.log(record, failure.code, &failure.message, took, rate_limit);
 }
 
-fn log(
-    record: &DecisionRecord,
-    status: i32,
-    message: &str,
-    took: Duration,
-    rate_limit: Option<&str>,
-) {
-    if !matches!(record.reason, Reason::Answered | Reason::Cancelled) {
-        Span::current().record("otel.status_code", "ERROR");
+impl Shared {
+    fn log(
+        &self,
+        record: &DecisionRecord,
+        status: i32,
+        message: &str,
+        took: Duration,
+        rate_limit: Option<&str>,
+    ) {
+        if !matches!(record.reason, Reason::Answered | Reason::Cancelled) {
+            Span::current().record("otel.status_code", "ERROR");
+        }
+        let line = Line {
+            record,
+            status,
+            message,
+            took,
+            trace: None,
+        };
+        self.access_log.inbound(line, rate_limit);
     }
-    let line = Line {
-        record,
-        status,
-        message,
-        took,
-        trace: None,
-    };
-    line.inbound(rate_limit);
 }

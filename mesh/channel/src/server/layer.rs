@@ -19,7 +19,7 @@ use weft_runtime::trace;
 
 use super::{Caller, Server, Shared, call, call::InboundCall};
 use crate::{
-    Body, BodyError, access, body,
+    Body, BodyError, body,
     call::deadline_exceeded,
     headers,
     messages::Messages,
@@ -153,7 +153,7 @@ fn admit<B>(
         }
     };
     if let Some(failure) = &admission.would_be_refused {
-        access::dry_run(&admission.record, failure);
+        shared.access_log.dry_run(&admission.record, failure);
     }
     let trace = headers::trace(given);
     if let Some(trace) = trace.filter(|_| given.contains_key(headers::PREVIOUS_ATTEMPTS)) {

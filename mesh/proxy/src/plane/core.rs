@@ -5,10 +5,12 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use mio::Registry;
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::sync::oneshot;
+use weft_channel::access::AccessLog;
 use weft_http2::{Connection, ErrorCode, Event, Handler};
 use weft_identity::Identity;
 use weft_model::dataplane::Snapshot;
 use weft_policy::{Engine, Failure, InboundEngine, Options, retry::RetryMarks};
+use weft_runtime::throttle::Throttle;
 
 use super::{
     arena::{Arena, Key},
@@ -20,9 +22,11 @@ use super::{
     pools::Pools,
     probe::Probes,
     stats::Stats,
-    throttle::Throttle,
     wheel::Wheel,
 };
+
+/// A second, about one thing that peers do.
+const LINES: u32 = 20;
 
 /// What a timer of a call is for.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +65,8 @@ pub(crate) struct Core {
     pub(crate) stats: Stats,
     /// Of lines about callers, and about endpoints.
     pub(crate) throttles: [Throttle; 2],
+    /// Of calls.
+    pub(crate) access_log: AccessLog,
     /// `None` until the control plane has given one.
     pub(crate) identity: Option<Arc<Identity>>,
     /// Made from the identity when the first connection comes.
@@ -92,7 +98,8 @@ impl Core {
             probes: Probes::default(),
             copies: 0,
             stats: Stats::default(),
-            throttles: Default::default(),
+            throttles: [Throttle::new(LINES), Throttle::new(LINES)],
+            access_log: AccessLog::default(),
             identity: None,
             server_config: None,
             app,

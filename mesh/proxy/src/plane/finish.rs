@@ -132,7 +132,7 @@ impl Core {
             answer::unprocessed(&mut block);
         }
         if let Some(exchange) = self.exchanges.get(key) {
-            log::refused(exchange, &refusal);
+            log::refused(&self.access_log, exchange, &refusal);
         }
         self.answer_and_finish(current, key, block, &End::failed(&refusal.failure));
     }
@@ -237,7 +237,7 @@ impl Core {
         let Some(exchange) = self.exchanges.get_mut(key) else {
             return;
         };
-        log::ended(exchange, end, took);
+        log::ended(&self.access_log, exchange, end, took);
         let (down, stream) = (exchange.down, exchange.down_stream);
         let ended = exchange.request_ended;
         let wide = u32::from(exchange.is_request_wide) + u32::from(exchange.is_answer_wide);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weft_channel::access::{self, Line};
+use weft_channel::access::{self, AccessLog, Line};
 use weft_policy::{DecisionRecord, Refusal};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 
 /// A call is over. Its record tells the reason.
-pub(crate) fn ended(exchange: &Exchange, end: &End, took: Duration) {
+pub(crate) fn ended(log: &AccessLog, exchange: &Exchange, end: &End, took: Duration) {
     if !access::is_wanted(end.reason) {
         return;
     }
@@ -24,22 +24,22 @@ pub(crate) fn ended(exchange: &Exchange, end: &End, took: Duration) {
         trace: exchange.trace(),
     };
     match &exchange.policy {
-        Policy::Outbound(call) => line(&call.record).outbound(exchange.is_copy()),
-        Policy::Inbound(admission) => line(&admission.record).inbound(None),
+        Policy::Outbound(call) => log.outbound(line(&call.record), exchange.is_copy()),
+        Policy::Inbound(admission) => log.inbound(line(&admission.record), None),
         // The engine never heard of it.
         Policy::None if exchange.side == Side::Outbound && !exchange.is_copy() => {
             let record = DecisionRecord {
                 reason: end.reason,
                 ..exchange.record().into_owned()
             };
-            access::refused(&record, &end.message);
+            log.refused(&record, &end.message);
         }
         Policy::Probe(_) | Policy::None => {}
     }
 }
 
 /// A call for the workload was refused by its rules.
-pub(crate) fn refused(exchange: &Exchange, refusal: &Refusal) {
+pub(crate) fn refused(log: &AccessLog, exchange: &Exchange, refusal: &Refusal) {
     if !access::is_wanted(refusal.failure.reason) {
         return;
     }
@@ -50,5 +50,5 @@ pub(crate) fn refused(exchange: &Exchange, refusal: &Refusal) {
         took: Duration::ZERO,
         trace: exchange.trace(),
     };
-    line.inbound(refusal.rate_limit.as_ref().map(|limit| &*limit.name));
+    log.inbound(line, refusal.rate_limit.as_ref().map(|limit| &*limit.name));
 }

@@ -160,7 +160,7 @@ impl Core {
                     exchange.deadline = self.wheel.set(at, Timer::Deadline(key));
                 }
                 if let Some(refusal) = &admission.would_be_refused {
-                    weft_channel::access::dry_run(&admission.record, refusal);
+                    self.access_log.dry_run(&admission.record, refusal);
                 }
                 exchange.policy = Policy::Inbound(admission);
                 // There is no other workload to try.

@@ -219,3 +219,29 @@ async fn strangers_that_keep_coming_are_all_counted_and_not_all_logged() {
     }
     panic!("nothing tells of lines that were left out");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_in_vain_are_all_counted_and_not_all_logged() {
+    let scene = Scene::new("vain.local").await;
+    let stranger = scene.mesh.caller("carts", &[scene.server.inbound]).await;
+    let mut client = stranger.client().await;
+    let logged = || logs::all(&["vain.local", "inbound call failed", "CALLER_NOT_ALLOWED"]);
+    const CALLS: usize = 500;
+    for _ in 0..CALLS {
+        client.unary("hello").await.unwrap_err();
+    }
+    let few = logged().len();
+    assert!((100..CALLS).contains(&few), "{few} lines");
+    let counted = format!("grpc_status=\"PERMISSION_DENIED\"}} {CALLS}\n");
+    let metrics = scene.server.metrics.encode();
+    assert!(metrics.contains(&counted), "{metrics}");
+    // The first line of a later second tells of those left out.
+    for _ in 0..100 {
+        if logged().iter().any(|line| line.contains("left_out")) {
+            return;
+        }
+        client.unary("hello").await.unwrap_err();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody tells what was left out");
+}

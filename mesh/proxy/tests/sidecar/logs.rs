@@ -80,9 +80,14 @@ pub async fn line_within(patience: Duration, parts: &[&str]) -> String {
 
 /// A line with all of `parts`, if it is there.
 pub fn now(parts: &[&str]) -> Option<String> {
+    all(parts).into_iter().next()
+}
+
+/// The lines with all of `parts`.
+pub fn all(parts: &[&str]) -> Vec<String> {
     let lines = LINES.lock();
-    let line = lines
+    let lines = lines
         .lines()
-        .find(|line| parts.iter().all(|part| line.contains(part)));
-    line.map(str::to_owned)
+        .filter(|line| parts.iter().all(|part| line.contains(part)));
+    lines.map(str::to_owned).collect()
 }

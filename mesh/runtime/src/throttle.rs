@@ -1,17 +1,19 @@
-//! Lines about peers that are refused: whoever connects without end must not fill the disk with them.
+//! Lines about what others can do without end: they must not fill the disk with them.
 
 use std::{
     num::NonZeroU64,
     time::{Duration, Instant},
 };
 
-/// Lines about one thing in [`WINDOW`]. The metrics count all.
-const LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// What was logged lately, by what it is about.
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(Vec<(&'static str, Lines)>);
+#[derive(Debug)]
+pub struct Throttle {
+    /// About one thing in [`WINDOW`].
+    most: u32,
+    lines: Vec<(&'static str, Lines)>,
+}
 
 #[derive(Debug)]
 struct Lines {
@@ -21,21 +23,27 @@ struct Lines {
 }
 
 impl Throttle {
+    /// So many lines a second about one thing.
+    pub fn new(most: u32) -> Self {
+        let lines = Vec::new();
+        Self { most, lines }
+    }
+
     /// Whether a line about this may be written now, and how many were left out before it.
-    pub(crate) fn line(&mut self, about: &'static str, now: Instant) -> Option<Option<NonZeroU64>> {
-        let at = self.0.iter().position(|(other, _)| *other == about);
+    pub fn line(&mut self, about: &'static str, now: Instant) -> Option<Option<NonZeroU64>> {
+        let at = self.lines.iter().position(|(other, _)| *other == about);
         let at = at.unwrap_or_else(|| {
             let lines = Lines {
                 until: now,
                 left: 0,
                 left_out: 0,
             };
-            self.0.push((about, lines));
-            self.0.len() - 1
+            self.lines.push((about, lines));
+            self.lines.len() - 1
         });
-        let (_, lines) = &mut self.0[at];
+        let (_, lines) = &mut self.lines[at];
         if now >= lines.until {
-            (lines.until, lines.left) = (now + WINDOW, LINES);
+            (lines.until, lines.left) = (now + WINDOW, self.most);
         }
         match lines.left.checked_sub(1) {
             Some(left) => {
@@ -54,9 +62,11 @@ impl Throttle {
 mod tests {
     use super::*;
 
+    const LINES: u32 = 20;
+
     #[test]
     fn lines_beyond_the_limit_are_counted_and_told_with_the_next_and_others_are_not_held_up() {
-        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        let (mut throttle, now) = (Throttle::new(LINES), Instant::now());
         let mut written = (0..LINES + 30).filter_map(|_| throttle.line("flood", now));
         assert!(written.by_ref().all(|left_out| left_out.is_none()));
         assert_eq!(throttle.line("flood", now), None);
