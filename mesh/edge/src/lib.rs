@@ -37,6 +37,7 @@ mod server;
 mod stall;
 mod stream;
 mod upstream;
+mod watched;
 
 pub use args::{Args, Upstreams};
 pub use auth::Issuer;

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -23,9 +23,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use weft_channel::body;
+use weft_channel::{Body, body};
 
-use crate::{front::Front, stall::Stalling};
+use crate::{front::Front, stall::Stalling, watched::Watched};
 
 /// By then a connection must have sent the head of its first request.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -131,6 +131,20 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
+/// Who sends a request that is not read to its end learns that no other can follow it: RFC 9112, 9.6.
+async fn answer(front: Arc<Front>, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+    let is_http1 = request.version() == Version::HTTP_11;
+    let (head, content) = request.into_parts();
+    let (content, is_read) = Watched::new(content);
+    let request = Request::from_parts(head, body::boxed(content));
+    let mut response = front.handle(peer, request).await;
+    if is_http1 && !is_read.load(Ordering::Relaxed) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
 async fn connection(
     builder: Arc<Builder<TokioExecutor>>,
     stream: TcpStream,
@@ -143,8 +157,8 @@ async fn connection(
         let began = Arc::clone(&began);
         move |request: Request<Incoming>| {
             began.store(true, Ordering::Relaxed);
-            let front = Arc::clone(&front);
-            async move { Ok::<_, Infallible>(front.handle(peer, request.map(body::boxed)).await) }
+            let answer = answer(Arc::clone(&front), peer, request);
+            async move { Ok::<_, Infallible>(answer.await) }
         }
     });
     let io = TokioIo::new(Stalling::new(stream, WRITE_STALL));

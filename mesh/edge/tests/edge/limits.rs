@@ -120,3 +120,24 @@ async fn open_requests_finish_during_a_drain() {
         .unwrap();
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
+
+#[tokio::test]
+async fn who_is_refused_unread_is_told_that_the_connection_ends() {
+    let shop = Shop::start().await;
+    let post = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n"
+        )
+    };
+    let is_told = |answer: &str| answer.to_lowercase().contains("\r\nconnection: close\r\n");
+    // RFC 9112, 9.6.
+    let answer = raw(&shop, &post("/v1/orders")).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 401") && is_told(&answer),
+        "{answer}"
+    );
+    let wrong = post("/v1/sessions") + "{\"a\": {}}";
+    let answer = raw(&shop, &wrong.repeat(2)).await;
+    assert_eq!(answer.matches("HTTP/1.1 400").count(), 2, "{answer}");
+    assert!(!is_told(&answer), "{answer}");
+}
