@@ -25,7 +25,7 @@ use super::{
     wheel::Wheel,
 };
 
-/// A second, about one thing that peers do.
+/// How many lines a second there may be about one thing that peers do.
 const LINES: u32 = 20;
 
 /// What a timer of a call is for.
