@@ -4,9 +4,9 @@
 use std::{
     collections::HashMap,
     error::Error,
-    io::{Read, Write},
-    net::{TcpListener, TcpStream},
-    time::Instant,
+    io::{self, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    time::{Duration, Instant},
 };
 
 use weft_http2::{Connection, Event, HeaderBlock, Limits, Name, Settings, StreamId};
@@ -45,7 +45,7 @@ pub fn serve(mut socket: TcpStream) -> Result<(), Box<dyn Error>> {
         let wait = connection
             .deadline()
             .map(|deadline| deadline - Instant::now());
-        socket.set_read_timeout(wait.map(|wait| wait.max(std::time::Duration::from_millis(1))))?;
+        socket.set_read_timeout(wait.map(|wait| wait.max(Duration::from_millis(1))))?;
         let result = match socket.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(length) => {
@@ -62,9 +62,20 @@ pub fn serve(mut socket: TcpStream) -> Result<(), Box<dyn Error>> {
         });
         if let Err(error) = result {
             socket.write_all(connection.output())?;
+            leave(&mut socket)?;
             return Err(error.into());
         }
     }
+}
+
+/// Ends a connection whose peer may still be talking: closed with something unread, TCP would reset it, and
+/// what was said last could be lost.
+fn leave(socket: &mut TcpStream) -> io::Result<()> {
+    socket.shutdown(Shutdown::Write)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut buffer = [0; 1024];
+    while matches!(socket.read(&mut buffer), Ok(1..)) {}
+    Ok(())
 }
 
 fn act(connection: &mut Connection<()>, event: Event<'_, ()>, answers: &mut Answers) {
