@@ -12,7 +12,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-/// Lines that may wait to be written, some megabytes. Whoever reads the log may pause; calls do not.
+/// Lines that may wait to be written: half a kilobyte each as a rule, never more than a request's headers.
+/// Whoever reads the log may pause; calls do not.
 const LINES: usize = 4096;
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();

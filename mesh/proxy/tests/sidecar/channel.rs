@@ -134,14 +134,17 @@ async fn places_of_calls_that_end_in_any_way_are_given_back() {
     let mut snapshot = few(&mesh, &[sane], &mut rng).as_ref().clone();
     snapshot.targets.get_mut(AUTHORITY).unwrap().methods.clear();
     snapshots.send_replace(Some(Arc::new(snapshot)));
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let calls = (0..PLACES).map(|_| async {
-        let mut client = tonic::client::Grpc::new(channel.service(AUTHORITY));
-        client.ready().await.unwrap();
-        let request = Request::new("work".to_owned());
-        client.unary(request, path("Unary"), codec()).await
-    });
-    for answer in join_all(calls).await {
-        answer.unwrap();
-    }
+    let all_pass = async || {
+        let calls = (0..PLACES).map(|_| async {
+            let mut client = tonic::client::Grpc::new(channel.service(AUTHORITY));
+            client.ready().await.unwrap();
+            let request = Request::new("work".to_owned());
+            client.unary(request, path("Unary"), codec()).await
+        });
+        join_all(calls).await.iter().all(Result::is_ok)
+    };
+    // Until the sane workload is known, and streams of the wild ones have ended.
+    let given_back = async { while !all_pass().await {} };
+    let given_back = timeout(Duration::from_secs(10), given_back).await;
+    given_back.expect("as many calls at once as there are places");
 }
